@@ -1,0 +1,165 @@
+"""The manifest: everything that the serving side knows of a bundle, and the proofs that it may be trusted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from onepath.contract.tensors import Closed, TensorSpec
+
+SCHEMA_VERSION: Literal[1] = 1
+
+AbsentRule = Literal["remerge", "learned", "mean", "zero", "required"]
+"""What an absent modality means: the model that merging only the present blocks would have given (`remerge`), a learned
+or mean or zero feature in its place, or a failed row (`required`)."""
+
+BadPayloadRule = Literal["absent", "fail"]
+"""What a payload that cannot be decoded does: it counts as absent, or it fails its row. Its status says so either way."""
+
+Name = r"^[a-z][a-z0-9_]*$"
+BundleName = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+class ModalityEntry(Closed):
+    """One modality of a bundle.
+
+    Attributes:
+        name: its name on the wire.
+        kind: the plug-in that decodes it, of the group `onepath.modalities`.
+        settings: the plug-in's settings, validated by its `settings_type`.
+        limits: the plug-in's limits, validated by its `limits_type`.
+        absent: what an absent row means.
+        on_bad_payload: what a payload that cannot be decoded does.
+        tensor: what the processor makes of one row; the graph's input of the same name.
+    """
+
+    name: str = Field(pattern=Name)
+    kind: str
+    settings: dict[str, Any] = Field(default_factory=dict)  # the plug-in's own model validates it
+    limits: dict[str, Any] = Field(default_factory=dict)  # the plug-in's own model validates it
+    absent: AbsentRule = "remerge"
+    on_bad_payload: BadPayloadRule = "absent"
+    tensor: TensorSpec
+
+
+class FileEntry(Closed):
+    """The size and digest of one file of a bundle."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class GraphEntry(Closed):
+    """The ONNX graph of a bundle.
+
+    Attributes:
+        file: its path in the bundle.
+        precision: the precision of its weights and activations.
+        opset: the ONNX operator set version.
+        ir_version: the ONNX file format version.
+        max_batch_size: the most rows of one run; parity was proved up to here.
+    """
+
+    file: str
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    opset: int
+    ir_version: int
+    max_batch_size: int = Field(ge=1)
+
+
+class Measurement(Closed):
+    """One comparison of a proof step.
+
+    Attributes:
+        inputs: what was compared on, in words.
+        max_abs_error: the largest absolute difference, divided by the scale where `relative`.
+        tolerance: what it may be, chosen before measuring.
+    """
+
+    inputs: str
+    max_abs_error: float = Field(ge=0)
+    tolerance: float = Field(ge=0)
+
+
+class ProofStep(Closed):
+    """One link of the proof chain: what a step read, what it wrote, and how far the two are apart.
+
+    Attributes:
+        step: the step's name, such as `collapse`.
+        subject: the part of the model that it changed.
+        reads: digest of what it started from.
+        writes: digest of what it made.
+        measurements: the comparisons; each is within its tolerance, or the bundle would not exist.
+        notes: figures worth keeping, such as parameter counts.
+    """
+
+    step: str
+    subject: str
+    reads: str = Field(pattern="^[0-9a-f]{64}$")
+    writes: str = Field(pattern="^[0-9a-f]{64}$")
+    measurements: tuple[Measurement, ...] = Field(min_length=1)
+    notes: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class Manifest(Closed):
+    """The manifest of a bundle.
+
+    Attributes:
+        schema_version: the version of this format.
+        name: the front door's name, which clients call.
+        description: one line for a person.
+        task: what the first output means: `scores` of the labels, or an `embedding`.
+        labels: the labels, one per score; empty for other tasks.
+        modalities: in the order of the presence columns.
+        outputs: the task's tensors of one row, the first being the task's own.
+        graph: the ONNX graph.
+        weights: path of the collapsed weights, safetensors.
+        probes: path of the golden probes.
+        probe_tolerance: how far an engine's answer to a probe may be from the stored one.
+        proofs: the chain; each step reads what an earlier one wrote.
+        files: every file of the bundle but the manifest and its digest.
+        tools: name and version of what built it.
+        licence: SPDX expression of the weights' licence.
+        details: figures of the build that a person asks for (scales, merge method, test accuracy).
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=BundleName)
+    description: str = ""
+    task: Literal["classification", "embedding"]
+    labels: tuple[str, ...] = ()
+    modalities: tuple[ModalityEntry, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    graph: GraphEntry
+    weights: str
+    probes: str
+    probe_tolerance: float = Field(gt=0)
+    proofs: tuple[ProofStep, ...] = Field(min_length=1)
+    files: dict[str, FileEntry]
+    tools: dict[str, str] = Field(default_factory=dict)
+    licence: str = "Apache-2.0"
+    details: dict[str, Any] = Field(default_factory=dict)  # free-form JSON, for people
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        """The names of the modalities, in the order of the presence columns."""
+        return tuple(modality.name for modality in self.modalities)
+
+    @field_validator("modalities")
+    @classmethod
+    def _names_are_unique(cls, modalities: tuple[ModalityEntry, ...]) -> tuple[ModalityEntry, ...]:
+        twice = [name for name, count in Counter(entry.name for entry in modalities).items() if count > 1]
+        if twice:
+            raise ValueError(f"the modality {twice[0]!r} is declared twice")
+        return modalities
+
+    @model_validator(mode="after")
+    def _labels_fit_the_scores(self) -> Manifest:
+        if self.task == "classification" and self.outputs[0].shape != (len(self.labels),):
+            raise ValueError(f"{len(self.labels)} labels do not fit scores of shape {self.outputs[0].shape}")
+        missing = {self.graph.file, self.weights, self.probes} - set(self.files)
+        if missing:
+            raise ValueError(f"files does not list {sorted(missing)[0]}")
+        return self
