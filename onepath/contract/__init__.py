@@ -1,1 +1,1 @@
-"""What training, serving and calling agree on: manifest, presence, statuses, errors, plug-ins. Needs numpy and pydantic."""
+"""What training, serving and calling agree on: manifest, presence, statuses, errors, plug-ins."""

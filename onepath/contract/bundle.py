@@ -1,4 +1,4 @@
-"""Opening a bundle: a folder is one only if every file, and every link of its proof chain, is what the manifest says."""
+"""Opening a bundle: a folder is one only if every file and every proof is what the manifest says."""
 
 from __future__ import annotations
 
@@ -116,7 +116,6 @@ def check_chain(manifest: Manifest, root: Path) -> None:
     Raises:
         BundleIntegrityError: naming the broken link.
     """
-    written: set[str] = set()
     for index, proof in enumerate(manifest.proofs):
         link = f"{MANIFEST} (proof {index + 1}, {proof.step} of {proof.subject})"
         for measured in proof.measurements:
@@ -124,15 +123,12 @@ def check_chain(manifest: Manifest, root: Path) -> None:
                 raise BundleIntegrityError(
                     link, f"is off by {measured.max_abs_error:.3g}, over {measured.tolerance:.3g}", root=str(root)
                 )
-        written.add(proof.writes)
-    for name in (manifest.weights, manifest.graph.file):
-        if manifest.files[name].sha256 not in written:
-            raise BundleIntegrityError(name, "was written by no proof step", root=str(root))
-    graph_proof = next(p for p in manifest.proofs if p.writes == manifest.files[manifest.graph.file].sha256)
-    if graph_proof.reads != manifest.files[manifest.weights].sha256:
-        raise BundleIntegrityError(
-            manifest.graph.file, f"was not made from {manifest.weights} by its proof step", root=str(root)
-        )
+        if index and proof.reads != manifest.proofs[index - 1].writes:
+            raise BundleIntegrityError(link, "does not start from the result of the step before it", root=str(root))
+    if manifest.files[manifest.graph.file].sha256 != manifest.proofs[-1].writes:
+        raise BundleIntegrityError(manifest.graph.file, "is not what the last proof step wrote", root=str(root))
+    if manifest.files[manifest.weights].sha256 not in {proof.writes for proof in manifest.proofs}:
+        raise BundleIntegrityError(manifest.weights, "was written by no proof step", root=str(root))
 
 
 def _check_file(path: Path, name: str, entry: FileEntry, root: Path) -> None:

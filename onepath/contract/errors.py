@@ -74,7 +74,7 @@ class ParityError(OnepathError):
     def __init__(self, step: str, *, error: float, tolerance: float, where: str) -> None:
         super().__init__(
             f"{step} changed the result: the largest difference is {error:.3g} and the tolerance {tolerance:.3g} "
-            f"({where}); nothing was written. Look at the step's module, or choose the tolerance in the recipe before measuring",
+            f"({where}); nothing was written. Look at the step's module, or choose another tolerance in the recipe",
             step=step,
             error=error,
             tolerance=tolerance,
@@ -110,7 +110,8 @@ class DeadlineExceededError(OnepathError):
 
     def __init__(self, address: str, timeout_s: float) -> None:
         super().__init__(
-            f"no answer from {address} within {timeout_s:g} s; raise timeout_s, send fewer rows, or look at the server's load",
+            f"no answer from {address} within {timeout_s:g} s; "
+            "raise timeout_s, send fewer rows, or look at the server's load",
             address=address,
             timeout_s=timeout_s,
         )

@@ -16,7 +16,7 @@ AbsentRule = Literal["remerge", "learned", "mean", "zero", "required"]
 or mean or zero feature in its place, or a failed row (`required`)."""
 
 BadPayloadRule = Literal["absent", "fail"]
-"""What a payload that cannot be decoded does: it counts as absent, or it fails its row. Its status says so either way."""
+"""What a payload that cannot be decoded does: count as absent, or fail its row. Its status says so either way."""
 
 Name = r"^[a-z][a-z0-9_]*$"
 BundleName = r"^[a-z0-9][a-z0-9_-]*$"

@@ -1,0 +1,51 @@
+"""From a recipe to its bundles: train → merge → collapse → export, each step proved before the next begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onepath.contract.bundle import Bundle
+from onepath.contract.errors import OnepathError, RecipeError
+from onepath.contract.manifest import ModalityEntry
+from onepath.export.bundling import STEPS, make_bundle
+from onepath.export.progress import Progress
+from onepath.export.recipe import Recipe, recipe_from_file
+from onepath.export.training_code import train_from_file
+from onepath.modalities import tensor_from_settings
+
+
+def build(recipe_path: Path, output: Path, progress: Progress) -> list[Bundle]:
+    """Return the bundles of a recipe, written to folders of `output` that are named as the recipe names them.
+
+    Args:
+        recipe_path: a recipe in YAML, with its training code beside it.
+        output: the folder to write to; a bundle already there is replaced once the new one is whole.
+        progress: told of every stage.
+
+    Raises:
+        RecipeError: the recipe or its code is wrong; nothing is written.
+        ParityError: a step changed the result by more than its tolerance; that bundle is not written.
+        UnsupportedModuleError: a part of a model cannot be merged, collapsed or exported exactly.
+    """
+    recipe = recipe_from_file(recipe_path)
+    assets = recipe_path.parent / "assets"
+    entries = _entries(recipe, recipe_path, assets)
+    trained = train_from_file(recipe_path.parent / recipe.code, recipe, progress)
+    bundles = []
+    for name in recipe.bundles:
+        with progress.stage(f"bundle {name}", STEPS) as stage:
+            bundles.append(make_bundle(name, recipe, trained, entries, assets=assets, path=output / name, stage=stage))
+    return bundles
+
+
+def _entries(recipe: Recipe, recipe_path: Path, assets: Path) -> list[ModalityEntry]:
+    entries, problems = [], []
+    for name, modality in recipe.modalities.items():
+        try:
+            tensor = tensor_from_settings(name, modality.kind, modality.settings, modality.limits, assets / name)
+            entries.append(ModalityEntry(name=name, tensor=tensor, **modality.model_dump()))
+        except OnepathError as error:
+            problems.append((f"modalities.{name}", str(error)))
+    if problems:
+        raise RecipeError(str(recipe_path), problems)
+    return entries

@@ -1,0 +1,96 @@
+"""Proof steps: two forms of one model, compared on the same inputs within a tolerance that was chosen beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from onepath.contract.digests import sha256_from_bytes
+from onepath.contract.errors import ParityError
+from onepath.contract.manifest import Measurement
+
+Arrays = Mapping[str, NDArray[np.generic]]
+"""Name to array, rows first."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one comparison.
+
+    Attributes:
+        title: what they are, in words.
+        values: modality to `(rows, …)`, as the processors make them.
+        states: modality to uint8 `(rows, 1)`.
+    """
+
+    title: str
+    values: Arrays
+    states: Arrays
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return len(next(iter(self.states.values())))
+
+
+def compare(
+    step: str,
+    *,
+    reference: Callable[[Batch], Arrays],
+    candidate: Callable[[Batch], Arrays],
+    batches: Iterable[Batch],
+    tolerance: float,
+    relative: bool = False,
+) -> tuple[Measurement, ...]:
+    """Return one measurement a batch of how far the candidate is from the reference.
+
+    Args:
+        step: the step's name, for the error.
+        reference: gives the outputs to keep, by name.
+        candidate: gives the outputs to judge, under the same names.
+        batches: the inputs.
+        tolerance: the largest difference allowed.
+        relative: divide differences by the largest absolute value of the reference's output, where that is above 1.
+
+    Raises:
+        ParityError: a difference is over the tolerance, not finite, or the outputs' names or shapes differ.
+    """
+    measurements = []
+    for batch in batches:
+        error = _largest_difference(reference(batch), candidate(batch), relative=relative)
+        if not error <= tolerance:
+            raise ParityError(step, error=error, tolerance=tolerance, where=batch.title)
+        measurements.append(Measurement(inputs=batch.title, max_abs_error=error, tolerance=tolerance))
+    return tuple(measurements)
+
+
+def _largest_difference(expected: Arrays, found: Arrays, *, relative: bool) -> float:
+    if list(expected) != list(found):
+        return float("inf")
+    largest = 0.0
+    for name, reference in expected.items():
+        if reference.shape != found[name].shape:
+            return float("inf")
+        if reference.size == 0:
+            continue
+        wide = reference.astype(np.float64)
+        scale = max(1.0, float(np.abs(wide).max())) if relative else 1.0
+        difference = np.abs(wide - found[name].astype(np.float64)) / scale
+        largest = max(largest, float("inf") if np.isnan(difference).any() else float(difference.max()))
+    return largest
+
+
+def safetensors_from_state(state: Mapping[str, Tensor]) -> bytes:
+    """Return a state dict as safetensors bytes; equal tensors give equal bytes."""
+    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(state.items())})
+
+
+def digest_from_model(*models: nn.Module) -> str:
+    """Return the SHA-256 of the models' weights, whatever classes hold them."""
+    parts = [sha256_from_bytes(safetensors_from_state(model.state_dict())) for model in models]
+    return parts[0] if len(parts) == 1 else sha256_from_bytes("".join(parts).encode())

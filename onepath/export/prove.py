@@ -1,0 +1,190 @@
+"""The proofs of a bundle: merge → collapse → ONNX, each measured in float64 or at the precision that is served."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from onepath.contract.digests import sha256_from_bytes
+from onepath.contract.manifest import ProofStep
+from onepath.contract.presence import PRESENT
+from onepath.export.collapse import CollapseReport, collapse
+from onepath.export.dispatch import PresenceGraph
+from onepath.export.proofs import Arrays, Batch, compare, digest_from_model, safetensors_from_state
+from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.export.tolerances import Tolerances
+from onepath.merging.multimodal import MultimodalModel, run_dense
+
+_RAW = "embedding"  # the task whose outputs the graph leaves as the model gives them
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """A collapsed model with its proof.
+
+    Attributes:
+        model: float32, in eval mode, of one path of weights.
+        weights: its state dict as safetensors.
+        report: what was folded.
+        proof: the link of the chain.
+    """
+
+    model: MultimodalModel
+    weights: bytes
+    report: CollapseReport
+    proof: ProofStep
+
+
+def prove_merge(
+    merged: nn.Module,
+    parents: Mapping[str, nn.Module],
+    merged_from: Callable[[tuple[str, ...]], nn.Module],
+    *,
+    source: RowSource,
+    tolerance: float,
+) -> ProofStep:
+    """Return the proof that every presence pattern gives what merging only the present blocks would have given.
+
+    Args:
+        merged: the model merged from all blocks.
+        parents: modality to block.
+        merged_from: merges the blocks of a pattern alone.
+        source: held-out rows.
+        tolerance: relative, in float64.
+    """
+    wide = _double(merged)
+    measurements = []
+    for pattern in source.patterns:
+        alone = _double(merged_from(pattern))
+        batch = source.decoded(f"float64, only {'+'.join(pattern)}", source.pattern_rows(pattern, 4))
+        measurements += compare(
+            "merge",
+            reference=lambda rows, alone=alone: _dense(alone, rows),
+            candidate=lambda rows: _dense(wide, rows),
+            batches=[batch],
+            tolerance=tolerance,
+            relative=True,
+        )
+    return ProofStep(
+        step="merge",
+        subject="+".join(parents),
+        reads=digest_from_model(*parents.values()),
+        writes=digest_from_model(merged),
+        measurements=tuple(measurements),
+    )
+
+
+def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerances, seed: int) -> Collapsed:
+    """Return the collapsed model, proved in float64 on random and held-out rows, then cast once and proved again.
+
+    Raises:
+        ParityError: a form is too far from the one before it.
+        UnsupportedModuleError: a part of the model cannot be collapsed exactly.
+    """
+    original = _double(model)
+    plain, report = collapse(cast(nn.Module, original))
+    cast_model = cast(MultimodalModel, copy.deepcopy(plain).float().eval())
+    batches = [source.random(3, seed), source.mixed(1), source.mixed(9), *source.each_pattern(2)]
+    folded = compare(
+        "collapse",
+        reference=lambda batch: _dense(original, batch),
+        candidate=lambda batch: _dispatched(cast(MultimodalModel, plain), batch),
+        batches=[_titled(batch, "float64") for batch in batches],
+        tolerance=tolerances.collapse,
+        relative=True,
+    )
+    rounded = compare(
+        "cast to float32",
+        reference=lambda batch: _dispatched(cast(MultimodalModel, plain), batch),
+        candidate=lambda batch: _dispatched(cast_model, batch),
+        batches=[_titled(batch, "float32 against float64") for batch in batches],
+        tolerance=tolerances.cast,
+        relative=True,
+    )
+    weights = safetensors_from_state(cast(nn.Module, cast_model).state_dict())
+    proof = ProofStep(
+        step="collapse",
+        subject="model",
+        reads=digest_from_model(model),
+        writes=sha256_from_bytes(weights),
+        measurements=folded + rounded,
+        notes={
+            "parameters_before": sum(p.numel() for p in model.parameters()),
+            "parameters_after": sum(p.numel() for p in cast(nn.Module, cast_model).parameters()),
+        },
+    )
+    return Collapsed(cast_model, weights, report, proof)
+
+
+def prove_onnx(
+    graph: PresenceGraph, onnx_bytes: bytes, *, source: RowSource, max_batch_size: int, tolerance: float, seed: int
+) -> ProofStep:
+    """Return the proof that ONNX Runtime answers as torch does at batch sizes 1, 2, max−1 and max.
+
+    Raises:
+        ParityError: an answer is too far from torch's.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    sizes = sorted({1, 2, max(1, max_batch_size - 1), max_batch_size})
+    batches = [*(source.mixed(size) for size in sizes), *source.each_pattern(2), source.random(max_batch_size, seed)]
+    measurements = compare(
+        "onnx",
+        reference=lambda batch: run_graph(graph, batch),
+        candidate=lambda batch: dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True)),
+        batches=batches,
+        tolerance=tolerance,
+    )
+    return ProofStep(
+        step="onnx",
+        subject="graph",
+        reads=digest_from_model(cast(nn.Module, graph.model)),
+        writes=sha256_from_bytes(onnx_bytes),
+        measurements=measurements,
+        notes={"engine": f"onnxruntime {ort.__version__}"},
+    )
+
+
+def _double(model: nn.Module) -> MultimodalModel:
+    return cast(MultimodalModel, copy.deepcopy(model).double().eval())
+
+
+def _titled(batch: Batch, prefix: str) -> Batch:
+    return Batch(f"{prefix}, {batch.title}", batch.values, batch.states)
+
+
+def _tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+@torch.inference_mode()
+def run_graph(graph: PresenceGraph, batch: Batch) -> Arrays:
+    """Return a graph's outputs for a batch, run by torch."""
+    return {name: output.numpy() for name, output in graph(_tensors(batch.values), _tensors(batch.states)).items()}
+
+
+def _dispatched(model: MultimodalModel, batch: Batch) -> Arrays:
+    return run_graph(PresenceGraph(model, _RAW).eval(), batch)
+
+
+@torch.inference_mode()
+def _dense(model: MultimodalModel, batch: Batch) -> Arrays:
+    """Return what the model gives with every encoder run on every row; columns of modalities it lacks are ignored."""
+    states = np.concatenate([batch.states[name] for name in model.modalities], axis=1)
+    present = torch.from_numpy(states == PRESENT)
+    outputs = run_dense(model, _tensors(batch.values), present)
+    usable = present.any(dim=1, keepdim=True)
+    masked = {name: torch.where(usable, value, 0.0).numpy() for name, value in outputs.items()}
+    return masked | {
+        "presence": present.numpy().astype(np.uint8),
+        "row_status": (~usable).numpy().astype(np.uint8),
+    }

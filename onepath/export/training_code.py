@@ -1,0 +1,75 @@
+"""Running a recipe's own training code: one Python file with a function `train`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from onepath.contract.errors import RecipeError
+from onepath.export.progress import Progress
+from onepath.export.recipe import EncoderBundle, FusedBundle, MergedBundle, Recipe
+from onepath.export.trained import Trained
+
+
+def train_from_file(path: Path, recipe: Recipe, progress: Progress) -> Trained:
+    """Return what the `train` function of a Python file hands over for a recipe.
+
+    Modules beside the file can be imported by it.
+
+    Raises:
+        RecipeError: the file has no `train`, or what it returns lacks a part that the recipe's bundles are made of.
+    """
+    with _folder_on_path(path.parent):
+        module = _module_from_file(path)
+        train = getattr(module, "train", None)
+        if not callable(train):
+            raise RecipeError(str(path), [("train", "the file has no function `train(settings, *, seed, progress)`")])
+        trained = train(recipe.settings, seed=recipe.seed, progress=progress)
+    if not isinstance(trained, Trained):
+        raise RecipeError(
+            str(path), [("train", f"returned {type(trained).__name__}, not onepath.export.trained.Trained")]
+        )
+    problems = [*_missing(recipe, trained)]
+    if problems:
+        raise RecipeError(str(path), problems)
+    return trained
+
+
+def _missing(recipe: Recipe, trained: Trained) -> Iterator[tuple[str, str]]:
+    for name, bundle in recipe.bundles.items():
+        if isinstance(bundle, MergedBundle):
+            absent = [modality for modality in recipe.modalities if modality not in trained.blocks]
+            needed = ("blocks", absent)
+        elif isinstance(bundle, FusedBundle):
+            needed = ("fused", [bundle.source] if bundle.source not in trained.fused else [])
+        elif isinstance(bundle, EncoderBundle):
+            needed = ("encoders", [bundle.source] if bundle.source not in trained.encoders else [])
+        for part in needed[1]:
+            yield f"bundles.{name}", f"the training code returned no {needed[0]}[{part!r}]"
+    if not trained.rows:
+        yield "rows", "the training code returned no held-out rows to prove the bundles on"
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    name = f"onepath_recipe_{path.parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(str(path), [("code", "is not a Python file")])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _folder_on_path(folder: Path) -> Iterator[None]:
+    entry = str(folder.resolve())
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)

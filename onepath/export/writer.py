@@ -1,0 +1,64 @@
+"""Writing a bundle: staged beside its place, re-opened and checked there, then renamed into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_line, open_bundle
+from onepath.contract.digests import canonical_json, sha256_from_bytes
+from onepath.contract.manifest import FileEntry, Manifest
+
+
+def write_bundle(
+    path: Path, files: Mapping[str, bytes], manifest_from_files: Callable[[Mapping[str, FileEntry]], Manifest]
+) -> Bundle:
+    """Return the bundle written to a folder, replacing a bundle that was there only once the new one is whole.
+
+    Args:
+        path: the folder; its parent is made where missing.
+        files: relative POSIX path to content.
+        manifest_from_files: makes the manifest, given the files' sizes and digests.
+
+    Raises:
+        BundleIntegrityError: what was written does not pass its own check.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        for name, content in files.items():
+            _write(staged / name, content)
+        entries = {
+            name: FileEntry(sha256=sha256_from_bytes(content), size_bytes=len(content))
+            for name, content in files.items()
+        }
+        manifest = canonical_json(manifest_from_files(entries).model_dump(mode="json"))
+        _write(staged / MANIFEST, manifest)
+        _write(staged / MANIFEST_DIGEST, digest_line(sha256_from_bytes(manifest), MANIFEST).encode())
+        open_bundle(staged)
+        staged.chmod(0o755)
+        _replace(staged, path)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return open_bundle(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(staged: Path, path: Path) -> None:
+    if not path.exists():
+        staged.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+    path.rename(old / path.name)
+    staged.rename(path)
+    shutil.rmtree(old)

@@ -1,0 +1,165 @@
+import json
+import shutil
+import subprocess
+from itertools import product
+
+import pytest
+from pydantic import ValidationError
+
+from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, open_bundle
+from onepath.contract.digests import canonical_json, sha256_from_bytes, sha256_from_file
+from onepath.contract.errors import BundleIntegrityError
+from onepath.contract.manifest import ModalityEntry
+from onepath.contract.tensors import TensorSpec
+from tests.contract import small_bundle
+
+EVERY_FILE = [*small_bundle.FILES, MANIFEST, MANIFEST_DIGEST]
+
+
+@pytest.fixture
+def bundle_path(tmp_path):
+    return small_bundle.write(tmp_path / "small")
+
+
+def flip_bit(path, position, bit):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_an_untouched_bundle_opens(bundle_path):
+    bundle = open_bundle(bundle_path)
+    assert bundle.manifest.name == "small"
+    assert bundle.graph_path.read_bytes() == b"graph"
+    assert bundle.probes.rows[0].payloads == {"image": b"\x00\xff"}
+    assert bundle.probes.expected().tolist() == [[0.25, 0.75]]
+
+
+def test_the_id_is_the_digest_of_the_manifest(bundle_path):
+    bundle = open_bundle(bundle_path)
+    assert bundle.id == sha256_from_file(bundle_path / MANIFEST)
+    assert bundle.id.startswith(bundle.short_id)
+
+
+def test_the_manifests_digest_can_be_checked_with_sha256sum(bundle_path):
+    checked = subprocess.run(["sha256sum", "--check", "--strict", MANIFEST_DIGEST], cwd=bundle_path, check=False)
+    assert checked.returncode == 0
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_any_flipped_bit_is_refused_and_the_file_is_named(bundle_path, name):
+    size = (bundle_path / name).stat().st_size
+    for position, bit in product(range(0, size, max(1, size // 40)), (0, 7)):
+        flip_bit(bundle_path / name, position, bit)
+        with pytest.raises(BundleIntegrityError) as refused:
+            open_bundle(bundle_path)
+        assert name in str(refused.value)
+        flip_bit(bundle_path / name, position, bit)
+    open_bundle(bundle_path)
+
+
+@pytest.mark.parametrize("name", EVERY_FILE)
+def test_a_missing_file_is_refused_and_named(bundle_path, name):
+    (bundle_path / name).unlink()
+    with pytest.raises(BundleIntegrityError, match=name):
+        open_bundle(bundle_path)
+
+
+def test_an_extra_file_is_refused_and_named(bundle_path):
+    (bundle_path / "weights" / "extra.bin").write_bytes(b"?")
+    with pytest.raises(BundleIntegrityError, match=r"weights/extra\.bin is not listed|weights/extra\.bin"):
+        open_bundle(bundle_path)
+
+
+def test_a_symbolic_link_is_refused_even_to_the_right_content(bundle_path, tmp_path):
+    elsewhere = tmp_path / "elsewhere.onnx"
+    shutil.move(bundle_path / "graphs/model.onnx", elsewhere)
+    (bundle_path / "graphs/model.onnx").symlink_to(elsewhere)
+    with pytest.raises(BundleIntegrityError, match="symbolic link"):
+        open_bundle(bundle_path)
+
+
+@pytest.mark.parametrize("outside", ["../secret", "/etc/passwd", "weights/../../secret"])
+def test_a_path_that_leaves_the_folder_is_refused(bundle_path, outside):
+    raw = json.loads((bundle_path / MANIFEST).read_text())
+    raw["files"][outside] = raw["files"]["probes.json"]
+    small_bundle.write_manifest(bundle_path, canonical_json(raw))
+    with pytest.raises(BundleIntegrityError, match="outside the folder"):
+        open_bundle(bundle_path)
+
+
+def test_a_newer_schema_is_refused_with_its_version(bundle_path):
+    raw = json.loads((bundle_path / MANIFEST).read_text()) | {"schema_version": 2}
+    small_bundle.write_manifest(bundle_path, canonical_json(raw))
+    with pytest.raises(BundleIntegrityError, match="schema version 2"):
+        open_bundle(bundle_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"schema_version": 1}', b"null"])
+def test_a_manifest_that_is_none_is_refused(bundle_path, data):
+    small_bundle.write_manifest(bundle_path, data)
+    with pytest.raises(BundleIntegrityError, match="not a valid manifest"):
+        open_bundle(bundle_path)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(BundleIntegrityError, match=MANIFEST):
+        open_bundle(tmp_path)
+    with pytest.raises(BundleIntegrityError, match="not a folder"):
+        open_bundle(tmp_path / "nowhere")
+
+
+def test_a_proof_over_its_tolerance_is_refused(tmp_path):
+    weights, graph = small_bundle.digest("weights/model.safetensors"), small_bundle.digest("graphs/model.onnx")
+    proofs = (small_bundle.proof(error=2e-6), small_bundle.proof("onnx", reads=weights, writes=graph))
+    path = small_bundle.write(tmp_path / "b", proofs=proofs)
+    with pytest.raises(BundleIntegrityError, match=r"proof 1, collapse.*over 1e-06"):
+        open_bundle(path)
+
+
+def test_a_proof_that_does_not_follow_from_the_one_before_is_refused(tmp_path):
+    graph = small_bundle.digest("graphs/model.onnx")
+    proofs = (small_bundle.proof(), small_bundle.proof("onnx", reads=small_bundle.PARENT, writes=graph))
+    path = small_bundle.write(tmp_path / "b", proofs=proofs)
+    with pytest.raises(BundleIntegrityError, match=r"proof 2, onnx.*does not start"):
+        open_bundle(path)
+
+
+def test_a_graph_that_no_proof_wrote_is_refused(tmp_path):
+    path = small_bundle.write(tmp_path / "b", proofs=(small_bundle.proof(),))
+    with pytest.raises(BundleIntegrityError, match=r"graphs/model\.onnx"):
+        open_bundle(path)
+
+
+def test_weights_that_no_proof_wrote_are_refused(tmp_path):
+    proofs = (small_bundle.proof("onnx", writes=small_bundle.digest("graphs/model.onnx")),)
+    path = small_bundle.write(tmp_path / "b", proofs=proofs)
+    with pytest.raises(BundleIntegrityError, match=r"weights/model\.safetensors"):
+        open_bundle(path)
+
+
+def test_labels_must_fit_the_scores():
+    with pytest.raises(ValidationError, match="3 labels do not fit"):
+        small_bundle.manifest(labels=("a", "b", "c"))
+
+
+def test_a_modality_cannot_be_declared_twice():
+    entry = ModalityEntry(name="image", kind="image", tensor=TensorSpec(name="image", dtype="uint8", shape=(1,)))
+    with pytest.raises(ValidationError, match="'image' is declared twice"):
+        small_bundle.manifest(modalities=(entry, entry))
+
+
+def test_an_unknown_field_is_refused():
+    with pytest.raises(ValidationError, match="colour"):
+        small_bundle.manifest(colour="red")
+
+
+def test_equal_values_have_equal_canonical_json_and_nan_has_none():
+    assert canonical_json({"a": 1, "b": 2}) == canonical_json({"b": 2, "a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"a": float("nan")})
+
+
+def test_a_files_digest_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "big").write_bytes(b"x" * 3_000_000)
+    assert sha256_from_file(tmp_path / "big") == sha256_from_bytes(b"x" * 3_000_000)

@@ -1,0 +1,72 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+from torch import nn
+
+from onepath.contract.errors import ParityError
+from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_state
+
+ROWS = Batch("three rows", {"x": np.arange(3.0)}, {"x": np.ones((3, 1), np.uint8)})
+
+
+def differing_by(amount, tolerance, *, relative=False, scale=1.0):
+    return compare(
+        "step",
+        reference=lambda batch: {"y": batch.values["x"] * scale},
+        candidate=lambda batch: {"y": batch.values["x"] * scale + amount},
+        batches=[ROWS],
+        tolerance=tolerance,
+        relative=relative,
+    )
+
+
+def test_a_difference_within_the_tolerance_is_measured():
+    (measured,) = differing_by(0.25, 0.25)
+    assert (measured.max_abs_error, measured.tolerance, measured.inputs) == (0.25, 0.25, "three rows")
+
+
+def test_a_difference_over_the_tolerance_names_the_step_and_the_inputs():
+    with pytest.raises(ParityError, match=r"step changed.*0\.25.*three rows"):
+        differing_by(0.25, 0.2)
+
+
+def test_a_relative_difference_is_divided_by_the_largest_output():
+    (measured,) = differing_by(1.0, 0.01, relative=True, scale=500.0)
+    assert measured.max_abs_error == pytest.approx(1 / 1000)
+    with pytest.raises(ParityError):
+        differing_by(1.0, 0.01, relative=False, scale=500.0)
+
+
+@pytest.mark.parametrize("wrong", [{"y": np.full(3, np.nan)}, {"z": np.arange(3.0)}, {"y": np.arange(2.0)}, {}])
+def test_nan_and_other_names_or_shapes_are_no_match(wrong):
+    with pytest.raises(ParityError):
+        compare(
+            "step",
+            reference=lambda batch: {"y": batch.values["x"]},
+            candidate=lambda batch: wrong,
+            batches=[ROWS],
+            tolerance=1e9,
+        )
+
+
+def test_equal_weights_have_one_digest_and_one_changed_bit_has_another():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    before = digest_from_model(layer)
+    assert digest_from_model(nn.Linear(3, 2)) != before
+    with torch.no_grad():
+        layer.bias[0] = torch.nextafter(layer.bias[0], torch.tensor(9.0))
+    assert digest_from_model(layer) != before
+
+
+def test_the_weights_file_is_plain_safetensors():
+    state = nn.Linear(3, 2).state_dict()
+    data = safetensors_from_state(state)
+    assert {name: tensor.tolist() for name, tensor in load(data).items()} == {
+        name: tensor.tolist() for name, tensor in state.items()
+    }
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert set(header) == {"weight", "bias"}
