@@ -11,7 +11,7 @@ from onepath.export.bundling import STEPS, make_bundle
 from onepath.export.progress import Progress
 from onepath.export.recipe import Recipe, recipe_from_file
 from onepath.export.training_code import train_from_file
-from onepath.modalities import tensor_from_settings
+from onepath.modalities import settings_in_full, tensor_from_settings
 
 
 def build(recipe_path: Path, output: Path, progress: Progress) -> list[Bundle]:
@@ -42,8 +42,10 @@ def _entries(recipe: Recipe, recipe_path: Path, assets: Path) -> list[ModalityEn
     entries, problems = [], []
     for name, modality in recipe.modalities.items():
         try:
-            tensor = tensor_from_settings(name, modality.kind, modality.settings, modality.limits, assets / name)
-            entries.append(ModalityEntry(name=name, tensor=tensor, **modality.model_dump()))
+            settings, limits = settings_in_full(name, modality.kind, modality.settings, modality.limits)
+            tensor = tensor_from_settings(name, modality.kind, settings, limits, assets / name)
+            fixed = modality.model_dump() | {"settings": settings, "limits": limits}
+            entries.append(ModalityEntry(name=name, tensor=tensor, **fixed))
         except OnepathError as error:
             problems.append((f"modalities.{name}", str(error)))
     if problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from onepath.contract.digests import sha256_from_bytes
-from onepath.contract.manifest import ProofStep
-from onepath.contract.presence import PRESENT
+from onepath.contract.manifest import Measurement, ProofStep
+from onepath.contract.presence import PRESENT, pattern_name
+from onepath.contract.tensors import PRESENCE, ROW_STATUS
 from onepath.export.collapse import CollapseReport, collapse
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.proofs import Arrays, Batch, compare, digest_from_model, safetensors_from_state
@@ -60,14 +62,14 @@ def prove_merge(
         tolerance: relative, in float64.
     """
     wide = _double(merged)
-    measurements = []
+    measurements: list[Measurement] = []
     for pattern in source.patterns:
-        alone = _double(merged_from(pattern))
-        batch = source.decoded(f"float64, only {'+'.join(pattern)}", source.pattern_rows(pattern, 4))
+        alone = partial(_dense, _double(merged_from(pattern)))
+        batch = source.decoded(f"float64, only {pattern_name(pattern)}", source.pattern_rows(pattern, 4))
         measurements += compare(
             "merge",
-            reference=lambda rows, alone=alone: _dense(alone, rows),
-            candidate=lambda rows: _dense(wide, rows),
+            reference=alone,
+            candidate=partial(_dense, wide),
             batches=[batch],
             tolerance=tolerance,
             relative=True,
@@ -116,8 +118,8 @@ def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerance
         writes=sha256_from_bytes(weights),
         measurements=folded + rounded,
         notes={
-            "parameters_before": sum(p.numel() for p in model.parameters()),
-            "parameters_after": sum(p.numel() for p in cast(nn.Module, cast_model).parameters()),
+            "parameters_before": report.parameters_before,
+            "parameters_after": report.parameters_after,
         },
     )
     return Collapsed(cast_model, weights, report, proof)
@@ -147,7 +149,7 @@ def prove_onnx(
     return ProofStep(
         step="onnx",
         subject="graph",
-        reads=digest_from_model(cast(nn.Module, graph.model)),
+        reads=digest_from_model(graph.model),
         writes=sha256_from_bytes(onnx_bytes),
         measurements=measurements,
         notes={"engine": f"onnxruntime {ort.__version__}"},
@@ -173,18 +175,15 @@ def run_graph(graph: PresenceGraph, batch: Batch) -> Arrays:
 
 
 def _dispatched(model: MultimodalModel, batch: Batch) -> Arrays:
-    return run_graph(PresenceGraph(model, _RAW).eval(), batch)
+    outputs = run_graph(PresenceGraph(model, _RAW).eval(), batch)
+    return {name: output for name, output in outputs.items() if name not in (PRESENCE, ROW_STATUS)}
 
 
 @torch.inference_mode()
 def _dense(model: MultimodalModel, batch: Batch) -> Arrays:
-    """Return what the model gives with every encoder run on every row; columns of modalities it lacks are ignored."""
+    """Return what the model gives with every encoder run on every row; modalities that it lacks are ignored."""
     states = np.concatenate([batch.states[name] for name in model.modalities], axis=1)
     present = torch.from_numpy(states == PRESENT)
-    outputs = run_dense(model, _tensors(batch.values), present)
     usable = present.any(dim=1, keepdim=True)
-    masked = {name: torch.where(usable, value, 0.0).numpy() for name, value in outputs.items()}
-    return masked | {
-        "presence": present.numpy().astype(np.uint8),
-        "row_status": (~usable).numpy().astype(np.uint8),
-    }
+    outputs = run_dense(model, _tensors(batch.values), present)
+    return {name: torch.where(usable, value, 0.0).numpy() for name, value in outputs.items()}

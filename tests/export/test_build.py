@@ -1,0 +1,179 @@
+"""A recipe becomes bundles: built once for all tests of this file."""
+
+import importlib.util
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from onepath.contract.bundle import MANIFEST, open_bundle
+from onepath.contract.errors import BundleIntegrityError, ParityError, RecipeError
+from onepath.contract.presence import patterns
+from onepath.export.build import build
+from onepath.export.progress import SilentProgress
+from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.merging.lego import LegoMerge
+from onepath.merging.multimodal import run_dense
+
+RECIPE = Path(__file__).parent / "toy_recipe" / "recipe.yaml"
+NAMES = ("picture", "word", "cells")
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="module")
+def bundles(output):
+    return {bundle.manifest.name: bundle for bundle in build(RECIPE, output, SilentProgress())}
+
+
+@pytest.fixture(scope="module")
+def toy_code():
+    spec = importlib.util.spec_from_file_location("toy_train", RECIPE.parent / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def source(bundles, toy_code):
+    generator = np.random.default_rng(11)
+    rows = [toy_code.row(index, generator) for index in range(8)]
+    return RowSource(bundles["toy"].manifest.modalities, Path("nowhere"), rows)
+
+
+def scores(bundle, batch):
+    session = ort.InferenceSession(bundle.graph_path)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True))
+
+
+def test_every_bundle_of_the_recipe_is_written_under_its_name_and_opens(bundles, output):
+    assert list(bundles) == ["toy", "toy-sum", "toy-stack", "toy-word"]
+    assert [open_bundle(output / name).id for name in bundles] == [bundle.id for bundle in bundles.values()]
+
+
+def test_nothing_but_the_bundles_is_left_in_the_output(bundles, output):
+    assert sorted(path.name for path in output.iterdir()) == sorted(bundles)
+
+
+@pytest.mark.parametrize(("name", "method", "weights"), [("toy", "harmonic", {}), ("toy-sum", "sum", {"word": 2.0})])
+@pytest.mark.parametrize("pattern", patterns(NAMES), ids="+".join)
+def test_each_pattern_equals_the_torch_model_merged_from_only_those_blocks(
+    bundles, source, toy_code, name, method, weights, pattern
+):
+    batch = source.decoded("", source.pattern_rows(pattern, 8))
+    found = scores(bundles[name], batch)["scores"]
+    blocks = {modality: block for modality, block in toy_code.blocks().items() if modality in pattern}
+    alone = LegoMerge(blocks, method=method, weights={k: v for k, v in weights.items() if k in pattern}).eval()
+    values = {modality: torch.from_numpy(batch.values[modality]) for modality in pattern}
+    with torch.inference_mode():
+        expected = torch.softmax(run_dense(alone, values, torch.ones(8, len(pattern), dtype=bool))["scores"], -1)
+    assert np.abs(found - expected.numpy()).max() < 1e-5
+
+
+def test_one_block_more_or_less_would_be_noticed(bundles, source):
+    both = scores(bundles["toy"], source.decoded("", source.pattern_rows(("picture", "word"), 8)))["scores"]
+    one = scores(bundles["toy"], source.decoded("", source.pattern_rows(("picture",), 8)))["scores"]
+    assert np.abs(both - one).max() > 1e-3
+
+
+def test_the_chain_leads_from_the_parents_to_the_graph(bundles):
+    proofs = bundles["toy"].manifest.proofs
+    assert [proof.step for proof in proofs] == ["merge", "collapse", "onnx"]
+    assert all(later.reads == earlier.writes for earlier, later in pairwise(proofs))
+    assert proofs[-1].writes == bundles["toy"].manifest.files["graphs/model.onnx"].sha256
+
+
+def test_the_proofs_cover_every_pattern_and_the_batch_sizes(bundles):
+    merge, collapse, onnx = (
+        [measured.inputs for measured in proof.measurements] for proof in bundles["toy"].manifest.proofs
+    )
+    for pattern in patterns(NAMES):
+        name = "+".join(pattern)
+        assert any(inputs.endswith(f"only {name}") for inputs in merge)
+        assert any(inputs.endswith(f"with {name}") for inputs in onnx)
+    for size in (1, 2, 7, 8):
+        assert any(inputs.startswith(f"{size} held-out rows of mixed") for inputs in onnx)
+    assert any("float64" in inputs and "random" in inputs for inputs in collapse)
+
+
+def test_the_collapse_is_near_the_rounding_of_float64(bundles):
+    for bundle in bundles.values():
+        (collapse,) = (proof for proof in bundle.manifest.proofs if proof.step == "collapse")
+        folded = [measured for measured in collapse.measurements if measured.inputs.startswith("float64,")]
+        assert folded
+        assert max(measured.max_abs_error for measured in folded) < 1e-12
+
+
+def test_the_weights_are_plain_and_of_one_path(bundles):
+    state = load_file(bundles["toy"].path / bundles["toy"].manifest.weights)
+    assert not [name for name in state if "parametrizations" in name or "auxiliar" in name]
+    assert {tensor.dtype for tensor in state.values()} <= {torch.float32, torch.int64, torch.bool}
+
+
+def test_probes_hold_every_pattern_and_the_graph_answers_them(bundles):
+    bundle = bundles["toy"]
+    rows = [row.payloads for row in bundle.probes.rows]
+    assert {tuple(name for name in NAMES if name in row) for row in rows} == set(patterns(NAMES))
+    source = RowSource(bundle.manifest.modalities, Path("nowhere"), rows)
+    found = scores(bundle, source.decoded("", rows))["scores"] if len(rows) <= 8 else None
+    if found is None:
+        found = np.concatenate(
+            [scores(bundle, source.decoded("", rows[i : i + 8]))["scores"] for i in range(0, len(rows), 8)]
+        )
+    assert np.abs(found - bundle.probes.expected()).max() <= bundle.manifest.probe_tolerance
+    assert np.abs(found - np.roll(bundle.probes.expected(), 1, axis=0)).max() > bundle.manifest.probe_tolerance
+
+
+def test_settings_are_written_out_in_full(bundles):
+    picture = bundles["toy"].manifest.modalities[0]
+    assert picture.settings["resample"] == "bilinear"
+    assert picture.limits["max_bytes"] > 0
+
+
+def test_building_again_gives_the_same_id_and_replaces_the_bundle(bundles, tmp_path):
+    recipe = yaml.safe_load(RECIPE.read_text())
+    recipe["bundles"] = {"toy-word": recipe["bundles"]["toy-word"]}
+    shutil.copy(RECIPE.parent / "train.py", tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    ids = [build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())[0].id for _ in range(2)]
+    assert ids == [bundles["toy-word"].id] * 2
+
+
+def test_a_step_over_its_tolerance_ends_the_build_and_writes_nothing(tmp_path):
+    recipe = yaml.safe_load(RECIPE.read_text()) | {"tolerances": {"onnx": 1e-12}}
+    shutil.copy(RECIPE.parent / "train.py", tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    with pytest.raises(ParityError, match="onnx changed the result"):
+        build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())
+    assert not [*(tmp_path / "out").glob("*")]
+
+
+def test_a_wrong_setting_is_told_before_anything_is_trained(tmp_path):
+    recipe = yaml.safe_load(RECIPE.read_text())
+    recipe["modalities"]["picture"]["settings"]["height"] = 0
+    recipe["modalities"]["word"]["settings"]["length"] = "many"
+    (tmp_path / "train.py").write_text("def train(*a, **k): raise AssertionError('trained')")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    with pytest.raises(RecipeError, match=r"(?s)picture.*word"):
+        build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())
+
+
+def test_a_proof_edited_by_hand_is_refused(bundles, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundles["toy-word"].path, copy)
+    raw = json.loads((copy / MANIFEST).read_text())
+    raw["proofs"][0]["measurements"][0]["max_abs_error"] = 0.5
+    (copy / MANIFEST).write_text(json.dumps(raw))
+    with pytest.raises(BundleIntegrityError, match=MANIFEST):
+        open_bundle(copy)
