@@ -1,0 +1,79 @@
+"""The Triton model that decodes the payloads of one modality: BYTES in; values, states and statuses out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from onepath.contract.manifest import ModalityEntry
+from onepath.contract.status import bytes_from_status
+from onepath.modalities import DecodedRows, decode_rows, processor_from_entry
+from onepath.server.names import MODALITY, PAYLOAD, STATE, STATUS, VALUES
+
+Request = Any  # Triton's classes have no types
+Response = Any
+Payloads = list[bytes]
+
+
+class TritonPythonModel:
+    """One process of a modality's preprocessing."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the modality beside `model.py` and prepare its processor.
+
+        Args:
+            args: Triton's: the model's folder and version among them.
+        """
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.entry = ModalityEntry.model_validate(json.loads((folder / MODALITY).read_bytes()))
+        self.processor = processor_from_entry(self.entry, folder)
+
+    def execute(self, requests: Sequence[Request]) -> list[Response]:
+        """Return a response per request; the rows of all of them are decoded together."""
+        payloads = [payloads_from_request(request) for request in requests]
+        try:
+            decoded = self._decode([payload for rows in payloads for payload in rows])
+        except Exception:  # noqa: BLE001 - each request is then answered for itself
+            return [self._answer_alone(rows) for rows in payloads]
+        ends = np.cumsum([len(rows) for rows in payloads]).tolist()
+        return [response_from_rows(decoded, end - len(rows), end) for rows, end in zip(payloads, ends, strict=True)]
+
+    def _decode(self, payloads: Payloads) -> DecodedRows:
+        entry = self.entry
+        return decode_rows(self.processor, payloads, absent=entry.absent, on_bad_payload=entry.on_bad_payload)
+
+    def _answer_alone(self, payloads: Payloads) -> Response:
+        try:
+            return response_from_rows(self._decode(payloads), 0, len(payloads))
+        except Exception as error:  # noqa: BLE001 - raising out of execute leaks shared memory
+            text = f"preprocessing of {self.entry.name} failed: {type(error).__name__}: {error}"
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
+
+
+def payloads_from_request(request: Request) -> Payloads:
+    """Return the payload of each row; an empty one is an absent row."""
+    tensor = pb_utils.get_input_tensor_by_name(request, PAYLOAD)
+    return [bytes(payload) for payload in tensor.as_numpy().reshape(-1)]
+
+
+def response_from_rows(decoded: DecodedRows, start: int, end: int) -> Response:
+    """Return the response that holds some of the decoded rows.
+
+    Args:
+        decoded: the rows of a whole batch.
+        start: the first row of the request.
+        end: the row after its last.
+    """
+    statuses = [bytes_from_status(status) for status in decoded.statuses[start:end]]
+    tensors: dict[str, NDArray[Any]] = {
+        VALUES: decoded.values[start:end],
+        STATE: decoded.states[start:end, np.newaxis],
+        STATUS: np.array(statuses, dtype=np.object_)[:, np.newaxis],
+    }
+    return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(name, array) for name, array in tensors.items()])

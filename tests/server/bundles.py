@@ -1,0 +1,160 @@
+"""A bundle small enough to check by hand: the mean of the pixels and the mean of the token ids, each times a vector.
+
+scores = image * mean(pixels) / 255 * IMAGE_WEIGHT + text * mean(ids) / 100 * TEXT_WEIGHT, with 1 or 0 for presence.
+A bad image counts as absent, a bad text fails its row.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+from PIL import Image
+
+from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_line, open_bundle
+from onepath.contract.digests import canonical_json, sha256_from_bytes
+from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, Measurement, ModalityEntry, ProofStep
+from onepath.contract.probes import Probe, ProbeSet
+from onepath.contract.tensors import TensorSpec
+
+LABELS = ("low", "middle", "high")
+LENGTH = 8
+ALPHABET = "abc"
+IMAGE_WEIGHT = (1.0, 2.0, 3.0)
+TEXT_WEIGHT = (3.0, -2.0, 1.0)
+MAX_BATCH_SIZE = 8
+
+GRAPH = """
+<ir_version: 10, opset_import: ["": 20], producer_name: "tests">
+tiny (uint8[rows, 1, 4, 4] image, int32[rows, 8] text, uint8[rows, 1] image_state, uint8[rows, 1] text_state)
+=> (float[rows, 3] scores, uint8[rows, 2] presence, uint8[rows, 1] row_status)
+<
+  float[1, 3] image_weight = {%s}, float[1, 3] text_weight = {%s},
+  float image_scale = {255.0}, float text_scale = {100.0},
+  int32 one = {1}, int32 two = {2}, int64[1] all_pixels = {1}, int64[2] flat = {0, -1}
+>
+{
+  image_code = Cast<to = 6>(image_state)
+  text_code = Cast<to = 6>(text_state)
+  image_failed = Equal(image_code, two)
+  text_failed = Equal(text_code, two)
+  failed = Or(image_failed, text_failed)
+  fine = Not(failed)
+  image_sent = Equal(image_code, one)
+  text_sent = Equal(text_code, one)
+  image_used = And(image_sent, fine)
+  text_used = And(text_sent, fine)
+  used = Concat<axis = 1>(image_used, text_used)
+  presence = Cast<to = 2>(used)
+  pixels = Cast<to = 1>(image)
+  row = Reshape(pixels, flat)
+  image_mean = ReduceMean<keepdims = 1>(row, all_pixels)
+  image_level = Div(image_mean, image_scale)
+  ids = Cast<to = 1>(text)
+  text_mean = ReduceMean<keepdims = 1>(ids, all_pixels)
+  text_level = Div(text_mean, text_scale)
+  image_mask = Cast<to = 1>(image_used)
+  text_mask = Cast<to = 1>(text_used)
+  image_part = Mul(image_level, image_mask)
+  text_part = Mul(text_level, text_mask)
+  image_scores = MatMul(image_part, image_weight)
+  text_scores = MatMul(text_part, text_weight)
+  scores = Add(image_scores, text_scores)
+  usable = Or(image_used, text_used)
+  unusable = Not(usable)
+  empty_or_failed = Cast<to = 6>(unusable)
+  failed_once_more = Cast<to = 6>(failed)
+  code = Add(empty_or_failed, failed_once_more)
+  row_status = Cast<to = 2>(code)
+}
+"""
+
+
+def png(level):
+    """Return the PNG of a 4×4 image of one grey level."""
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), level).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def scores(*, level=None, text=None, image_weight=IMAGE_WEIGHT):
+    """Return the scores that a row must have, computed without the graph."""
+    result = np.zeros(len(LABELS))
+    if level is not None:
+        result += level / 255 * np.array(image_weight)
+    if text is not None:
+        ids = [ALPHABET.index(letter) + 2 for letter in text]
+        result += sum(ids) / LENGTH / 100 * np.array(TEXT_WEIGHT)
+    return result
+
+
+def probe_set(image_weight=IMAGE_WEIGHT, offset=0.0):
+    """Return a probe per presence pattern; an offset makes every answer wrong."""
+    rows = ({"level": 51}, {"text": "abc"}, {"level": 204, "text": "ccc"})
+    return ProbeSet(
+        output="scores",
+        rows=tuple(
+            Probe(payloads=payloads_from_row(**row), expected=tuple(scores(**row, image_weight=image_weight) + offset))
+            for row in rows
+        ),
+    )
+
+
+def payloads_from_row(*, level=None, text=None):
+    """Return the payloads of a row by modality, without those that are absent."""
+    payloads = {"image": None if level is None else png(level), "text": None if text is None else text.encode()}
+    return {name: payload for name, payload in payloads.items() if payload is not None}
+
+
+def modalities():
+    """Return the bundle's modalities."""
+    image, text = {"height": 4, "width": 4, "channels": 1}, {"tokenizer": "characters", "length": LENGTH}
+    return (
+        ModalityEntry(
+            name="image", kind="image", settings=image, tensor=TensorSpec(name="image", dtype="uint8", shape=(1, 4, 4))
+        ),
+        ModalityEntry(
+            name="text",
+            kind="text",
+            settings={**text, "alphabet": ALPHABET},
+            on_bad_payload="fail",
+            tensor=TensorSpec(name="text", dtype="int32", shape=(LENGTH,)),
+        ),
+    )
+
+
+def write_bundle(path: Path, *, name="tiny", image_weight=IMAGE_WEIGHT, probe_offset=0.0, assets=None) -> Bundle:
+    """Write the bundle to a new folder and open it."""
+    graph = onnx.parser.parse_model(GRAPH % (", ".join(map(str, image_weight)), ", ".join(map(str, TEXT_WEIGHT))))
+    onnx.checker.check_model(graph)
+    files = {
+        "weights/model.safetensors": repr(image_weight).encode(),
+        "graphs/model.onnx": graph.SerializeToString(deterministic=True),
+        "probes.json": canonical_json(probe_set(image_weight, probe_offset).model_dump(mode="json")),
+        **(assets or {}),
+    }
+    weights_digest, graph_digest = (sha256_from_bytes(files[file]) for file in list(files)[:2])
+    measured = (Measurement(inputs="none: written by hand", max_abs_error=0.0, tolerance=0.0),)
+    source = sha256_from_bytes(b"written by hand")
+    manifest = Manifest(
+        name=name,
+        task="classification",
+        labels=LABELS,
+        modalities=modalities(),
+        outputs=(TensorSpec(name="scores", dtype="float32", shape=(len(LABELS),)),),
+        graph=GraphEntry(file="graphs/model.onnx", opset=20, ir_version=10, max_batch_size=MAX_BATCH_SIZE),
+        weights="weights/model.safetensors",
+        probes="probes.json",
+        probe_tolerance=1e-5,
+        proofs=(
+            ProofStep(step="collapse", subject="model", reads=source, writes=weights_digest, measurements=measured),
+            ProofStep(step="onnx", subject="model", reads=weights_digest, writes=graph_digest, measurements=measured),
+        ),
+        files={file: FileEntry(sha256=sha256_from_bytes(data), size_bytes=len(data)) for file, data in files.items()},
+    )
+    encoded = canonical_json(manifest.model_dump(mode="json"))
+    files |= {MANIFEST: encoded, MANIFEST_DIGEST: digest_line(sha256_from_bytes(encoded), MANIFEST).encode()}
+    for file, data in files.items():
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / file).write_bytes(data)
+    return open_bundle(path)
