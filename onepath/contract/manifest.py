@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from onepath.contract.tensors import Closed, TensorSpec
+from onepath.contract.tensors import PRESENCE, ROW_STATUS, Closed, TensorSpec, state_name, status_name
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -20,6 +21,16 @@ BadPayloadRule = Literal["absent", "fail"]
 
 Name = r"^[a-z][a-z0-9_]*$"
 BundleName = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+def reserved_names(modalities: Iterable[str]) -> set[str]:
+    """Return the names that neither a modality nor an output may have beside these modalities.
+
+    >>> sorted(reserved_names(["image"]))
+    ['graph', 'image_state', 'image_status', 'presence', 'row_status']
+    """
+    own = {make(name) for name in modalities for make in (state_name, status_name)}
+    return own | {"graph", PRESENCE, ROW_STATUS}
 
 
 class ModalityEntry(Closed):
@@ -159,6 +170,11 @@ class Manifest(Closed):
     def _labels_fit_the_scores(self) -> Manifest:
         if self.task == "classification" and self.outputs[0].shape != (len(self.labels),):
             raise ValueError(f"{len(self.labels)} labels do not fit scores of shape {self.outputs[0].shape}")
+        clash = sorted(
+            reserved_names(self.modality_names) & {*self.modality_names, *(out.name for out in self.outputs)}
+        )
+        if clash:
+            raise ValueError(f"the name {clash[0]!r} is taken by another tensor or model; choose another")
         missing = {self.graph.file, self.weights, self.probes} - set(self.files)
         if missing:
             raise ValueError(f"files does not list {sorted(missing)[0]}")

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from onepath.contract.errors import RecipeError
-from onepath.contract.manifest import AbsentRule, BadPayloadRule, BundleName, Name
+from onepath.contract.manifest import AbsentRule, BadPayloadRule, BundleName, Name, reserved_names
 from onepath.contract.plugins import known_plugins
 from onepath.contract.tensors import Closed
 from onepath.export.tolerances import Tolerances
@@ -112,6 +112,8 @@ class Recipe(Closed):
             for name, modality in self.modalities.items()
             if modality.kind not in kinds
         ]
+        for name in reserved_names(self.modalities) & set(self.modalities):
+            problems.append(f"modalities.{name}: the name is taken by a tensor or model of every pipeline")
         for name, bundle in self.bundles.items():
             if isinstance(bundle, MergedBundle):
                 problems += [

@@ -149,6 +149,13 @@ def test_a_modality_cannot_be_declared_twice():
         small_bundle.manifest(modalities=(entry, entry))
 
 
+@pytest.mark.parametrize("name", ["graph", "presence", "row_status"])
+def test_a_modality_cannot_have_the_name_of_another_tensor(name):
+    entry = ModalityEntry(name=name, kind="image", tensor=TensorSpec(name=name, dtype="uint8", shape=(1,)))
+    with pytest.raises(ValidationError, match=f"'{name}' is taken"):
+        small_bundle.manifest(modalities=(entry,))
+
+
 def test_an_unknown_field_is_refused():
     with pytest.raises(ValidationError, match="colour"):
         small_bundle.manifest(colour="red")

@@ -1,0 +1,98 @@
+import pytest
+
+RECIPE = """
+name: failing
+task: classification
+labels: [low, high]
+code: train.py
+modalities:
+  text: {kind: text, settings: {tokenizer: characters, length: 8}}
+bundles:
+  failing: {model: encoder, source: text}
+"""
+
+
+@pytest.fixture
+def recipe(workspace):
+    """Write a recipe whose training code is one line."""
+
+    def write(line):
+        (workspace / "recipe.yaml").write_text(RECIPE)
+        (workspace / "train.py").write_text(f"import signal\n\n\ndef train(settings, *, seed, progress):\n    {line}\n")
+        return "recipe.yaml"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bild"],
+        ["score", "tiny"],
+        ["verify"],
+        ["doctor", "--fast"],
+        ["score", "tiny", "--input", "rows.parquet", "--output", "scored", "--column", "photo"],
+        ["serve", "--grpc-port", "70000"],
+        ["predict", "tiny", "--image"],
+        ["predict", "tiny", "--image", "a.png", "--image", "b.png"],
+        ["predict", "tiny", "a.png"],
+        ["deploy", "tiny", "--kind", "tpu"],
+    ],
+)
+def test_wrong_usage_exits_with_2_and_points_to_help(onepath, workspace, arguments):
+    found = onepath(*arguments)
+    assert found.exit_code == 2
+    assert "--help' for help" in found.stderr
+
+
+def test_a_misspelt_option_of_predict_is_told_apart_from_a_modality(onepath):
+    assert "there is no --timeout_s; did you mean --timeout-s?" in onepath("predict", "tiny", "--timeout_s", "3").stderr
+
+
+def test_a_job_that_cannot_be_done_exits_with_1_and_one_sentence(onepath_process):
+    done = onepath_process("verify", "nowhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: there is no bundle nowhere (looked at nowhere, build/nowhere); ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "verify", "nowhere"], ["verify", "nowhere", "--debug"]])
+def test_debug_adds_the_traceback_wherever_it_stands(onepath_process, arguments):
+    done = onepath_process(*arguments)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: there is no bundle nowhere")
+
+
+def test_an_option_value_after_two_dashes_is_left_alone(onepath):
+    found = onepath("verify", "--", "--debug")
+    assert found.exit_code == 1
+    assert "Traceback" not in found.stderr
+
+
+def test_an_unforeseen_error_exits_with_70_and_says_how_to_see_more(onepath_process, recipe):
+    done = onepath_process("build", recipe("raise ZeroDivisionError('a fault of the recipe')"))
+    assert done.returncode == 70
+    assert "onepath failed unexpectedly (ZeroDivisionError: a fault of the recipe)" in done.stderr
+    assert "run again with --debug" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_where_an_unforeseen_error_arose(onepath_process, recipe):
+    done = onepath_process("build", recipe("raise ZeroDivisionError"), "--debug")
+    assert done.returncode == 70
+    assert "train.py" in done.stderr
+
+
+def test_ctrl_c_exits_with_130_and_no_traceback(onepath_process, recipe):
+    done = onepath_process("build", recipe("signal.raise_signal(signal.SIGINT)"))
+    assert done.returncode == 130
+    assert done.stderr.endswith("interrupted\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_quiet_command_logs_nothing_and_verbose_says_what_is_done(onepath_process):
+    quiet = onepath_process("deploy", "tiny", "--repository", "first")
+    verbose = onepath_process("deploy", "tiny", "--repository", "second", "-v")
+    assert quiet.stderr == ""
+    assert "deployed tiny" in " ".join(verbose.stderr.split())
