@@ -31,7 +31,7 @@ check: $(READY)  ## format, lint, types, architecture, then the tests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory test
 
 format: $(READY)  ## format and mend what ruff can

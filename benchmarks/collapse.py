@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -36,7 +38,7 @@ def main() -> None:
         x = torch.randn(batch, TOKENS, WIDTH)
         forms = {"plain": plain, "attached": attached, "collapsed": collapsed}
         with torch.inference_mode():
-            seconds = thread_seconds({name: lambda form=form: form(x) for name, form in forms.items()}, rounds=40)
+            seconds = thread_seconds({name: partial(form, x) for name, form in forms.items()}, rounds=40)
         ratios[f"batch {batch}"] = {name: median_ratio(seconds, name, "plain") for name in ("attached", "collapsed")}
     save("collapse", {"width": WIDTH, "depth": DEPTH, "tokens": TOKENS, "time_relative_to_plain": ratios})
 

@@ -41,7 +41,7 @@ def feeds(session: ort.InferenceSession, images_present: int) -> dict[str, np.nd
 
 
 def shares(path: Path, *, rounds: int = 60) -> dict[str, float]:
-    """Return the image encoder's cost with half and with all images missing, as a share of its cost with none missing."""
+    """Return what half and all of the images missing cost, as a share of what none missing costs."""
     session = session_from_graph(path)
     mixes = {"none missing": ROWS, "half missing": ROWS // 2, "all missing": 0}
     runs = {name: feeds(session, count) for name, count in mixes.items()}

@@ -1,0 +1,165 @@
+"""The latent part of a collapsed block: half of the spectrum, started from a constant, with no transform in between."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from onepath.export.collapse.constants import constant, linear_after_norm, linear_from
+from onepath.export.collapse.lego_context import has_half_keys, unrolled_layers
+from onepath.merging.lego.block import SMALLEST_NORM, LegoBlock
+from onepath.merging.lego.fourier import Spectrum, averaged, fourier, half_length, row_counts
+from onepath.merging.lego.layers import LEAK, CrossAttention, GatedFeedForward, gated, joined_heads, split_heads
+
+
+class TokenReading(nn.Module):
+    """Cross-attention over mixed tokens, with the gains of both norms folded into the projections.
+
+    Args:
+        attention: of one depth.
+        counts: how many tokens each key stands for, `(keys,)`; one each without it.
+    """
+
+    def __init__(self, attention: CrossAttention, counts: Tensor | None) -> None:
+        super().__init__()
+        self.heads, self.scale = attention.heads, attention.scale
+        self.query = linear_after_norm(attention.query_norm, attention.query)
+        self.key = linear_after_norm(attention.context_norm, attention.key)
+        self.value = linear_after_norm(attention.context_norm, attention.value)
+        self.output = linear_from(attention.output.weight, attention.output.bias)
+        # A key that counts twice is a key whose score is larger by ln 2.
+        self.log_counts = None if counts is None else constant(counts.log(), attention.query.weight)
+
+    def forward(self, latent: Tensor, tokens: Tensor) -> Tensor:
+        """Return the update of each latent row, from mixed tokens `(rows, keys, feature_dim)`."""
+        query = split_heads(self.query(functional.layer_norm(latent, latent.shape[-1:])), self.heads)
+        key, value = split_heads(self.key(tokens), self.heads), split_heads(self.value(tokens), self.heads)
+        bias = None if self.log_counts is None else self.log_counts.reshape(1, 1, 1, -1)
+        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=self.scale)
+        return functional.leaky_relu(self.output(joined_heads(read)), LEAK)
+
+
+class ChainLayer(nn.Module):
+    """One depth on the distinct rows of the spectrum's real part.
+
+    Args:
+        index: the depth, which selects the reading of a single token.
+        reading: attention over tokens, or None where the features hold the readings themselves.
+        feed_forward: of that depth.
+    """
+
+    def __init__(self, index: int, reading: TokenReading | None, feed_forward: GatedFeedForward) -> None:
+        super().__init__()
+        self.index = index
+        self.reading = reading
+        self.expand = linear_after_norm(feed_forward.norm, feed_forward.expand)
+        self.contract = linear_from(feed_forward.contract.weight, feed_forward.contract.bias)
+
+    def forward(self, real: Tensor, features: Tensor) -> Tensor:
+        """Return the updated rows, `(rows, distinct, width)`."""
+        attended = self._attended(real, features)
+        update: Tensor = self.contract(self._hidden(attended))
+        return update + attended
+
+    def pooled(self, real: Tensor, features: Tensor, shares: Tensor) -> Tensor:
+        """Return the average of the updated rows, `(rows, width)`; the second product is done once, after averaging."""
+        attended = self._attended(real, features)
+        hidden = averaged(self._hidden(attended), shares)
+        return cast(Tensor, self.contract(hidden)) + averaged(attended, shares)
+
+    def _attended(self, real: Tensor, features: Tensor) -> Tensor:
+        if self.reading is None:
+            return real + features[:, self.index : self.index + 1]
+        update: Tensor = self.reading(real, features)
+        return real + update
+
+    def _hidden(self, attended: Tensor) -> Tensor:
+        normed = functional.layer_norm(attended, attended.shape[-1:])
+        return gated(self.expand(normed))
+
+
+class CollapsedChain(nn.Module):
+    """All depths of a block, given its features.
+
+    The first spectrum is a constant; the rows of a real latent's spectrum mirror each other, so half of them do; and an
+    inverse transform, a normalisation and a transform together divide each column by its norm, which Parseval's theorem
+    gives in the frequency domain.
+
+    Args:
+        block: to take the weights from.
+    """
+
+    def __init__(self, block: LegoBlock) -> None:
+        super().__init__()
+        settings = block.settings
+        self.normalise = settings.normalise and settings.frequency_domain
+        self.track_imaginary = settings.track_imaginary
+        start, counts = _start(block), row_shares(block)
+        self.start_real, self.start_imag = (constant(part, block.latent) for part in start)
+        self.shares = constant(counts, block.latent)
+        self.layers = nn.ModuleList(
+            ChainLayer(index, _reading(block, layer.attention), layer.feed_forward)
+            for index, layer in enumerate(unrolled_layers(block))
+        )
+
+    def start(self, rows: int) -> Spectrum:
+        """Return the constant first spectrum for a batch, both parts `(rows, distinct, width)`."""
+        return Spectrum(*(part.expand(rows, *part.shape) for part in (self.start_real, self.start_imag)))
+
+    def rescaled(self, state: Spectrum) -> Spectrum:
+        """Return the spectrum that the next depth starts from."""
+        imag = state.imag if self.track_imaginary else torch.zeros_like(state.imag)
+        if not self.normalise:
+            return Spectrum(state.real, imag)
+        # Parseval: a latent column's squared norm is its spectrum's, divided by the number of rows.
+        square = averaged(state.real.square() + imag.square(), self.shares)
+        norm = square.clamp(min=SMALLEST_NORM**2).sqrt().unsqueeze(1)
+        return Spectrum(state.real / norm, imag / norm)
+
+    def step(self, index: int, start: Spectrum, features: Tensor) -> Spectrum:
+        """Return the spectrum after depth `index`, which starts from `start`."""
+        return Spectrum(self.layers[index](start.real, features), start.imag)
+
+    def spectrum(self, features: Tensor) -> Spectrum:
+        """Return the distinct rows of the block's spectrum, both parts `(rows, distinct, width)`."""
+        return self.step(len(self.layers) - 1, self._last_start(features), features)
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Return the average over all rows of the real part, `(rows, width)`."""
+        last = cast(ChainLayer, self.layers[len(self.layers) - 1])
+        return last.pooled(self._last_start(features).real, features, self.shares)
+
+    def _last_start(self, features: Tensor) -> Spectrum:
+        state = self.start(features.shape[0])
+        for index in range(len(self.layers) - 1):
+            state = self.rescaled(self.step(index, state, features))
+        return state
+
+
+def row_shares(block: LegoBlock) -> Tensor:
+    """Return each distinct row's part of the average over all rows, float64 `(distinct,)`."""
+    latents = block.settings.latents
+    if not block.settings.frequency_domain:
+        return torch.full((latents,), 1 / latents, dtype=torch.float64)
+    return torch.from_numpy(row_counts(latents) / latents)
+
+
+def _start(block: LegoBlock) -> Spectrum:
+    latent = block.latent.detach()
+    if not block.settings.frequency_domain:
+        return Spectrum(latent, torch.zeros_like(latent))
+    if block.settings.normalise:
+        latent = latent / torch.linalg.vector_norm(latent, dim=0).clamp(min=SMALLEST_NORM)
+    distinct = half_length(block.settings.latents)
+    return Spectrum(*(part[0, :distinct] for part in fourier(latent.unsqueeze(0))))
+
+
+def _reading(block: LegoBlock, attention: CrossAttention) -> TokenReading | None:
+    if block.settings.tokens == 1:
+        return None
+    tokens = block.settings.tokens
+    counts = torch.from_numpy(row_counts(tokens)) if has_half_keys(block) and tokens else None
+    return TokenReading(attention, counts)

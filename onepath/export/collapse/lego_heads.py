@@ -1,0 +1,40 @@
+"""Merged heads as constants: one weight and bias for each presence pattern, the norm's gain and bias folded in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from onepath.export.collapse.constants import constant
+from onepath.merging.lego.fuse import LegoFuse
+from onepath.merging.lego.heads import HeadTable, merged_heads, pattern_index, subset_weights
+from onepath.merging.lego.merge import LegoMerge
+
+
+class FoldedHeads(nn.Module):
+    """A head for each presence pattern, picked row by row.
+
+    Args:
+        table: merged heads, one a pattern.
+    """
+
+    def __init__(self, table: HeadTable) -> None:
+        super().__init__()
+        shifted = (table.weight @ table.shift.unsqueeze(-1)).squeeze(-1) + table.bias
+        self.weight = constant(table.weight * table.gain.unsqueeze(1), table.weight)
+        self.bias = constant(shifted, table.bias)
+
+    def forward(self, pooled: Tensor, present: Tensor) -> Tensor:
+        """Return logits `(rows, classes)` of `(rows, width)` and bool `(rows, modalities)`."""
+        index = pattern_index(present)
+        normed = functional.layer_norm(pooled, pooled.shape[-1:]).unsqueeze(-1)
+        return (self.weight.index_select(0, index) @ normed).squeeze(-1) + self.bias.index_select(0, index)
+
+
+def folded_heads(model: LegoMerge | LegoFuse) -> FoldedHeads:
+    """Return the merged heads of a model, for all its patterns."""
+    heads = [block.head for block in model.blocks.values()]
+    with torch.no_grad():
+        weights = subset_weights(model.weights).to(heads[0].linear.weight.device)
+        return FoldedHeads(merged_heads(heads, weights, model.head_method))

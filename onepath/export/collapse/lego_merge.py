@@ -1,0 +1,102 @@
+"""The collapse rule for LegoMerge: each modality delivers one pooled vector, or half a spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from onepath.export.collapse.lego_block import folded_parts
+from onepath.export.collapse.lego_chain import CollapsedChain
+from onepath.export.collapse.lego_context import features_from_block
+from onepath.export.collapse.lego_heads import folded_heads
+from onepath.export.collapse.report import FoldedLayer
+from onepath.export.collapse.rules import Folding
+from onepath.merging.lego.block import LegoBlock
+from onepath.merging.lego.fourier import Spectrum, averaged
+from onepath.merging.lego.merge import LegoMerge, all_present
+from onepath.merging.lego.methods import LINEAR
+from onepath.merging.multimodal import run_dense
+
+
+class PooledBlock(nn.Module):
+    """A collapsed block that delivers `(rows, 2, distinct, width)`; `(rows, 1, 1, width)` if pooling comes first."""
+
+    def __init__(self, block: LegoBlock, *, pools: bool) -> None:
+        super().__init__()
+        self.features = features_from_block(block)
+        self.chain = CollapsedChain(block)
+        self.pools = pools
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the pooled vector or the distinct rows of both parts of the spectrum."""
+        features = self.features(values)
+        if self.pools:
+            return self.chain.pooled(features).unsqueeze(1).unsqueeze(1)
+        return torch.stack(self.chain.spectrum(features), dim=1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row's result."""
+        distinct, width = self.chain.start_real.shape
+        return (1, 1, width) if self.pools else (2, distinct, width)
+
+
+class CollapsedLegoMerge(nn.Module):
+    """A `LegoMerge` in one path of weights; see `onepath.merging.multimodal.MultimodalModel`.
+
+    Args:
+        merge: to take the weights from.
+    """
+
+    def __init__(self, merge: LegoMerge) -> None:
+        super().__init__()
+        self.modalities, self.weights, self.method = merge.modalities, merge.weights, merge.method
+        self.pools = merge.method in LINEAR
+        parts = {name: PooledBlock(block, pools=self.pools) for name, block in merge.blocks.items()}
+        self.shapes = {name: part.shape for name, part in parts.items()}
+        self.heads = folded_heads(merge)
+        self.encoders = nn.ModuleDict(parts)
+
+    def absent(self, modality: str) -> Tensor:
+        """Return zeros of the shape of one row's features."""
+        return self._shares.new_zeros(self.shapes[modality])
+
+    def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
+        stacked = torch.stack([features[name] for name in self.modalities], dim=1)
+        real = stacked[:, :, 0]
+        imag = torch.zeros_like(real) if self.pools else stacked[:, :, 1]
+        merged = self.method(Spectrum(real, imag), present, self.weights).real
+        pooled = merged.squeeze(1) if self.pools else averaged(merged, self._shares)
+        return {"scores": self.heads(pooled, present)}
+
+    def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """Return logits `(rows, classes)`; see `LegoMerge.forward`."""
+        return run_dense(self, values, all_present(values, present, self.modalities))["scores"]
+
+    @property
+    def _shares(self) -> Tensor:
+        return cast(PooledBlock, self.encoders[self.modalities[0]]).chain.shares
+
+
+def lego_merge(module: nn.Module) -> Folding | None:
+    """Fold a `LegoMerge` into a `CollapsedLegoMerge`.
+
+    Requires: dropout is not wanted any more; a merge method that works element by element and gives the conjugate for
+    conjugate inputs, as every merge method must.
+
+    Ensures: equal scores in real arithmetic for every presence pattern; the encoders are the blocks' own.
+    """
+    if not isinstance(module, LegoMerge):
+        return None
+    result = "one pooled vector" if module.method in LINEAR else "half a spectrum"
+    layers = [
+        FoldedLayer(f"encoders.{name}", "lego_merge", f"{folded_parts(block)}; it delivers {result}")
+        for name, block in module.blocks.items()
+    ]
+    heads = FoldedLayer("heads", "lego_merge", f"{2 ** len(module.modalities) - 1} merged heads to constants")
+    with torch.no_grad():
+        return Folding(CollapsedLegoMerge(module), (*layers, heads))

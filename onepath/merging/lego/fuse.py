@@ -1,0 +1,158 @@
+"""LegoFuse: one latent that passes through the layers of all present blocks, stacked or interleaved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.lego.block import LegoBlock
+from onepath.merging.lego.fourier import Spectrum
+from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
+from onepath.merging.lego.merge import all_present, lego_blocks, weights_from_mapping
+from onepath.merging.multimodal import run_dense
+
+Order = Literal["stack", "weave"]
+Compat = Literal["published"]
+
+
+class ContextTokens(nn.Module):
+    """A block's encoder alone: `values -> (rows, tokens, feature_dim)`."""
+
+    def __init__(self, block: LegoBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the features as tokens."""
+        return self.block.context(values)
+
+
+class LegoFuse(nn.Module):
+    """Blocks fused into one chain, to be fine-tuned together.
+
+    The latent starts as that of the first present block, and skips the steps of blocks that are absent; a row with one
+    modality therefore gets, before fine-tuning, that block's own logits. Between any two steps the latent leaves the
+    frequency domain, as it does inside a block. The blocks are used, not copied; everything in them is trainable.
+
+    Args:
+        blocks: modality to block, in the order of the presence columns and of the chain.
+        order: `stack` runs all layers of one block before those of the next; `weave` runs the first layer of every
+            block, then the second of every block, and so on.
+        head: how heads are merged, `slerp` or `linear`.
+        weights: modality to its weight in the merged heads; 1 where not given.
+        compat: `published` hands a stack's spectrum to the next block as if it were a latent, which the published code
+            does and the paper does not say; only for comparisons, and it cannot be collapsed.
+
+    Raises:
+        UnsupportedModuleError: the blocks do not fit together, an order is unknown, or a block's number of tokens is.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[str, nn.Module],
+        *,
+        order: Order = "stack",
+        head: str = "slerp",
+        weights: Mapping[str, float] | None = None,
+        compat: Compat | None = None,
+    ) -> None:
+        super().__init__()
+        known = lego_blocks(blocks)
+        _check_order(order, compat)
+        self.modalities = tuple(known)
+        self.order, self.compat = order, compat
+        self.weights = weights_from_mapping(weights or {}, self.modalities)
+        self.head_method = head_method(head)
+        self.schedule = schedule([block.settings.depth for block in known.values()], order)
+        self.encoders = nn.ModuleDict({name: ContextTokens(block) for name, block in known.items()})
+
+    @property
+    def blocks(self) -> dict[str, LegoBlock]:
+        """Modality to its block."""
+        return {name: cast(ContextTokens, self.encoders[name]).block for name in self.modalities}
+
+    def absent(self, modality: str) -> Tensor:
+        """Return zeros `(tokens, feature_dim)`.
+
+        Raises:
+            UnsupportedModuleError: the block's settings leave the number of tokens open.
+        """
+        block = self.blocks[modality]
+        if block.settings.tokens is None:
+            raise UnsupportedModuleError(
+                f"block {modality}", "its number of tokens is open, so an absent row has no shape", "set its tokens"
+            )
+        return block.latent.new_zeros(block.settings.tokens, block.settings.feature_dim)
+
+    def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
+        pooled = self.spectrum(features, present).real.mean(1)
+        heads = [block.head for block in self.blocks.values()]
+        table = merged_heads(heads, subset_weights(self.weights).to(pooled.device), self.head_method)
+        return {"scores": apply_heads(table, pattern_index(present), pooled)}
+
+    def spectrum(self, features: Mapping[str, Tensor], present: Tensor) -> Spectrum:
+        """Return the latent after the whole chain, in the frequency domain, both parts `(rows, latents, width)`."""
+        blocks = list(self.blocks.values())
+        mixed = [block.mixed(features[name]) for name, block in self.blocks.items()]
+        state = _zeros(blocks[0], present.shape[0])
+        begun = torch.zeros_like(present[:, 0])
+        for position, (column, layer) in enumerate(self.schedule):
+            block, here = blocks[column], present[:, column]
+            before = self._handed_over(state, position, blocks)
+            latent = torch.where(_wide(begun), before, block.own_latent(present.shape[0]))
+            state = _chosen(here, block.step(layer, latent, mixed[column]), state)
+            begun = begun | here
+        return state
+
+    def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """Return logits `(rows, classes)`; see `LegoMerge.forward`."""
+        return run_dense(self, values, all_present(values, present, self.modalities))["scores"]
+
+    def _handed_over(self, state: Spectrum, position: int, blocks: Sequence[LegoBlock]) -> Tensor:
+        column, layer = self.schedule[position]
+        if self.compat == "published" and layer == 0:
+            return state.real
+        return blocks[column].latent_from(state)
+
+
+def schedule(depths: Sequence[int], order: Order) -> tuple[tuple[int, int], ...]:
+    """Return the steps of a chain as (block, layer).
+
+    >>> schedule([2, 1], "stack")
+    ((0, 0), (0, 1), (1, 0))
+    >>> schedule([2, 1], "weave")
+    ((0, 0), (1, 0), (0, 1))
+    """
+    steps = [(block, layer) for block, depth in enumerate(depths) for layer in range(depth)]
+    return tuple(steps if order == "stack" else sorted(steps, key=lambda step: (step[1], step[0])))
+
+
+def _zeros(block: LegoBlock, rows: int) -> Spectrum:
+    zeros = torch.zeros_like(block.own_latent(rows))
+    return Spectrum(zeros, zeros)
+
+
+def _chosen(here: Tensor, new: Spectrum, old: Spectrum) -> Spectrum:
+    return Spectrum(*(torch.where(_wide(here), a, b) for a, b in zip(new, old, strict=True)))
+
+
+def _wide(per_row: Tensor) -> Tensor:
+    return per_row.reshape(-1, 1, 1)
+
+
+def _check_order(order: str, compat: str | None) -> None:
+    if order not in ("stack", "weave"):
+        raise UnsupportedModuleError(f"order {order!r}", "it is not known", "use stack or weave")
+    if compat not in (None, "published"):
+        raise UnsupportedModuleError(f"compat {compat!r}", "it is not known", "leave it out, or use published")
+    if compat == "published" and order == "weave":
+        raise UnsupportedModuleError(
+            "compat 'published' with order 'weave'",
+            "the published interleaving is defined for blocks without encoders only",
+            "leave compat out",
+        )

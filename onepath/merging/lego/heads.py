@@ -1,0 +1,159 @@
+"""Merging task heads: spherical or linear means of any number of heads, for every presence pattern at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.lego.layers import TaskHead
+
+ROUNDS = 12
+"""Steps towards the spherical mean; between two operands one step is exact."""
+SMALLEST_NORM = 1e-8
+SMALLEST_SINE = 1e-6
+
+HeadMethod = Callable[[Tensor, Tensor], Tensor]
+
+
+class HeadTable(NamedTuple):
+    """Merged heads.
+
+    Attributes:
+        gain: of the norm, `(heads, width)`.
+        shift: of the norm, `(heads, width)`.
+        weight: `(heads, classes, width)`.
+        bias: `(heads, classes)`.
+    """
+
+    gain: Tensor
+    shift: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+def linear(operands: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted means, `(results, …, size)`.
+
+    Args:
+        operands: `(operands, …, size)`.
+        weights: `(results, operands)`, not negative, each row with sum 1 (or 0: the result is zeros).
+    """
+    flat = weights @ operands.flatten(1)
+    return flat.reshape(weights.shape[0], *operands.shape[1:])
+
+
+def slerp(operands: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted spherical means: of the directions on the sphere, with norms interpolated linearly.
+
+    For two operands this is spherical linear interpolation, with the second one's weight as its parameter. Where no
+    mean direction is defined (an operand is zero, or opposite to the others) the result is the weighted mean.
+
+    Args:
+        operands: `(operands, …, size)`, each a vector along the last axis.
+        weights: `(results, operands)`, not negative, each row with sum 1 (or 0: the result is zeros).
+    """
+    plain = linear(operands, weights)
+    norms = _norm(operands)
+    units = (operands / norms.clamp(min=SMALLEST_NORM)).unsqueeze(0)
+    shares = weights.reshape(*weights.shape, *[1] * (operands.ndim - 1))
+    point, defined = _start(units, shares)
+    for _ in range(1 if operands.shape[0] <= 2 else ROUNDS):
+        point = _step(point, units, shares)
+    small = ((norms < SMALLEST_NORM) & (shares > 0)).any(1)
+    alone = (shares > 0).sum(1) <= 1
+    return torch.where(small | alone | ~defined, plain, point * (shares * norms).sum(1))
+
+
+HEAD_METHODS: Mapping[str, HeadMethod] = {"slerp": slerp, "linear": linear}
+
+
+def head_method(name: str) -> HeadMethod:
+    """Return the head method of this name.
+
+    Raises:
+        UnsupportedModuleError: there is none.
+    """
+    if name not in HEAD_METHODS:
+        raise UnsupportedModuleError(
+            f"head method {name!r}", "it is not known", f"use one of {', '.join(sorted(HEAD_METHODS))}"
+        )
+    return HEAD_METHODS[name]
+
+
+def merged_heads(heads: Sequence[TaskHead], weights: Tensor, method: HeadMethod) -> HeadTable:
+    """Return one merged head for each row of weights, differentiable in every head.
+
+    Each of a head's four tensors is merged as one vector of its own.
+
+    Args:
+        heads: of one shape.
+        weights: `(results, heads)`, see `slerp`.
+        method: how.
+    """
+    tensors = [(head.norm.weight, head.norm.bias, head.linear.weight, head.linear.bias) for head in heads]
+    size = max(tensor.numel() for tensor in tensors[0])
+    # Zeros at the end change neither a norm nor a product, so the four can be merged together.
+    padded = torch.stack(
+        [torch.stack([functional.pad(part.flatten(), (0, size - part.numel())) for part in parts]) for parts in tensors]
+    )
+    merged = method(padded, weights.to(padded.dtype))
+    return HeadTable(*(merged[:, i, : part.numel()].reshape(-1, *part.shape) for i, part in enumerate(tensors[0])))
+
+
+def subset_weights(weights: Sequence[float]) -> Tensor:
+    """Return the weights of every subset, float64 `(2 ** blocks, blocks)`; row `pattern_index` belongs to a presence.
+
+    >>> subset_weights([1, 3])[3].tolist()
+    [0.25, 0.75]
+    """
+    rows = range(2 ** len(weights))
+    chosen = torch.tensor([[w * (row >> i & 1) for i, w in enumerate(weights)] for row in rows], dtype=torch.float64)
+    return chosen / chosen.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def pattern_index(present: Tensor) -> Tensor:
+    """Return the number of each row's presence pattern, int64 `(rows,)`, of bool `(rows, blocks)`."""
+    bits = torch.tensor([1 << i for i in range(present.shape[1])], dtype=torch.int64, device=present.device)
+    return (present.to(torch.int64) * bits).sum(1)
+
+
+def apply_heads(table: HeadTable, index: Tensor, pooled: Tensor) -> Tensor:
+    """Return logits `(rows, classes)`, each row by its own head.
+
+    Args:
+        table: merged heads.
+        index: int64 `(rows,)`.
+        pooled: `(rows, width)`.
+    """
+    gain, shift, weight, bias = (part.index_select(0, index) for part in table)
+    normed = functional.layer_norm(pooled, pooled.shape[-1:]) * gain + shift
+    return (weight @ normed.unsqueeze(-1)).squeeze(-1) + bias
+
+
+def _start(units: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the normalised mean of the directions, and where a spherical mean can start from it."""
+    total = (units * shares).sum(1)
+    length = _norm(total)
+    point = total / length.clamp(min=SMALLEST_SINE)
+    opposite = (_norm(units + point.unsqueeze(1)) < SMALLEST_SINE) & (shares > 0)
+    return point, (length >= SMALLEST_SINE) & ~opposite.any(1)
+
+
+def _step(point: Tensor, units: Tensor, shares: Tensor) -> Tensor:
+    """Return the point moved along the sphere by the weighted mean of the arcs to the operands."""
+    towards = units - (units * point.unsqueeze(1)).sum(-1, keepdim=True) * point.unsqueeze(1)
+    angle = 2 * torch.atan2(_norm(units - point.unsqueeze(1)), _norm(units + point.unsqueeze(1)))
+    move = (shares * towards * (angle / _norm(towards))).sum(1)
+    length = _norm(move)
+    moved = point * torch.cos(length) + move * (torch.sin(length) / length)
+    return moved / _norm(moved)
+
+
+def _norm(values: Tensor) -> Tensor:
+    square = values.square().sum(-1, keepdim=True)
+    return square.clamp(min=float(torch.finfo(values.dtype).tiny)).sqrt()

@@ -1,0 +1,140 @@
+"""LegoMerge: blocks that were trained apart, merged without training, exact for every subset that a row may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.contract.plugins import load_plugin
+from onepath.merging.lego.block import LegoBlock, check_mergeable
+from onepath.merging.lego.fourier import Spectrum
+from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
+from onepath.merging.lego.methods import MergeMethod
+from onepath.merging.multimodal import run_dense
+
+MOST_BLOCKS = 12
+"""With more, a head for each of the 2^blocks subsets would not be small any more."""
+
+
+class BlockSpectrum(nn.Module):
+    """A block as an encoder: `values -> (rows, 2, latents, width)`, the real and the imaginary part of its spectrum."""
+
+    def __init__(self, block: LegoBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the block's spectrum."""
+        return torch.stack(self.block.spectrum(self.block.mixed(self.block.context(values))), dim=1)
+
+
+class LegoMerge(nn.Module):
+    """Blocks merged in the frequency domain, with their heads merged for each presence pattern.
+
+    A row that has only some of the modalities gets what `LegoMerge` of only those blocks would have given, and a row
+    with one modality gets that block's own logits. Heads are merged from the blocks' own at every call, so that weights
+    loaded later count, and gradients reach them. The blocks are used, not copied.
+
+    Args:
+        blocks: modality to block, in the order of the presence columns.
+        method: a merge method, or the name of one in the group `onepath.merge_methods`.
+        head: how heads are merged, `slerp` or `linear`.
+        weights: modality to its weight, in spectra and heads alike; 1 where not given. Only ratios count.
+
+    Raises:
+        UnsupportedModuleError: the blocks do not fit together, or a weight is not positive.
+        UnknownPluginError: no such method is installed.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[str, nn.Module],
+        *,
+        method: str | MergeMethod = "harmonic",
+        head: str = "slerp",
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        known = lego_blocks(blocks)
+        self.modalities = tuple(known)
+        self.weights = weights_from_mapping(weights or {}, self.modalities)
+        self.method: MergeMethod = load_plugin("onepath.merge_methods", method) if isinstance(method, str) else method
+        self.head_method = head_method(head)
+        self.settings = next(iter(known.values())).settings
+        self.encoders = nn.ModuleDict({name: BlockSpectrum(block) for name, block in known.items()})
+
+    @property
+    def blocks(self) -> dict[str, LegoBlock]:
+        """Modality to its block."""
+        return {name: cast(BlockSpectrum, self.encoders[name]).block for name in self.modalities}
+
+    def absent(self, modality: str) -> Tensor:
+        """Return zeros `(2, latents, width)`."""
+        return torch.zeros_like(self.blocks[modality].latent).expand(2, -1, -1)
+
+    def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
+        spectra = Spectrum(*torch.stack([features[name] for name in self.modalities], dim=1).unbind(2))
+        pooled = self.method(spectra, present, self.weights).real.mean(1)
+        heads = [block.head for block in self.blocks.values()]
+        table = merged_heads(heads, subset_weights(self.weights).to(pooled.device), self.head_method)
+        return {"scores": apply_heads(table, pattern_index(present), pooled)}
+
+    def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """Return logits `(rows, classes)`.
+
+        Args:
+            values: modality to what its encoder takes; anything where a row is absent.
+            present: bool `(rows, modalities)`; all present without it.
+        """
+        return run_dense(self, values, all_present(values, present, self.modalities))["scores"]
+
+
+def lego_blocks(blocks: Mapping[str, nn.Module]) -> dict[str, LegoBlock]:
+    """Return the blocks, checked to fit together.
+
+    Raises:
+        UnsupportedModuleError: one is not a `LegoBlock`, one differs in form, or there are none or too many.
+    """
+    for name, block in blocks.items():
+        if not isinstance(block, LegoBlock):
+            raise UnsupportedModuleError(
+                f"block {name}", f"it is a {type(block).__name__}", "wrap its encoder in a LegoBlock"
+            )
+    if len(blocks) > MOST_BLOCKS:
+        raise UnsupportedModuleError(
+            f"{len(blocks)} blocks", f"at most {MOST_BLOCKS} can be merged", "merge fewer modalities"
+        )
+    known = cast(dict[str, LegoBlock], dict(blocks))
+    check_mergeable(known)
+    return known
+
+
+def weights_from_mapping(weights: Mapping[str, float], modalities: tuple[str, ...]) -> tuple[float, ...]:
+    """Return one weight a modality, 1 where not given.
+
+    Raises:
+        UnsupportedModuleError: a weight is not positive and finite, or its modality is unknown.
+    """
+    for name, weight in weights.items():
+        if name not in modalities:
+            raise UnsupportedModuleError(
+                f"the weight of {name!r}", "there is no such block", f"use one of {', '.join(modalities)}"
+            )
+        if not 0 < weight < float("inf"):
+            raise UnsupportedModuleError(
+                f"the weight of {name!r}", f"it is {weight}", "give a positive number, or leave the block out"
+            )
+    return tuple(float(weights.get(name, 1.0)) for name in modalities)
+
+
+def all_present(values: Mapping[str, Tensor], present: Tensor | None, modalities: tuple[str, ...]) -> Tensor:
+    """Return the presence, or all ones of the right shape where it is not given."""
+    if present is not None:
+        return present
+    first = values[modalities[0]]
+    return torch.ones(first.shape[0], len(modalities), dtype=torch.bool, device=first.device)

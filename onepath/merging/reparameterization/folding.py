@@ -1,0 +1,138 @@
+"""Ending the second path: Ŵ = W + Σ λ·W' stored in the place of W, in the plain class and in the plain order."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.reparameterization.parametrization import CrossModalWeight
+from onepath.merging.reparameterization.weights import (
+    WeightAddress,
+    cross_modal_chain,
+    own_class,
+    parametrizations_of,
+    weights_of,
+)
+
+
+@dataclass(frozen=True)
+class FoldedWeight:
+    """What became of one weight.
+
+    Attributes:
+        weight: its path.
+        scales: λ of each auxiliary.
+        relative_change: ‖ΔW‖/‖W‖; infinite if W was zero.
+        dtype: the precision that it is stored in.
+    """
+
+    weight: str
+    scales: tuple[float, ...]
+    relative_change: float
+    dtype: str
+
+
+def collapse_in_place(model: nn.Module) -> tuple[FoldedWeight, ...]:
+    """Replace every re-parameterised weight by its value; the model is of its plain classes again.
+
+    Products and sums are made in float32 or more, and rounded to the weight's precision once.
+
+    Raises:
+        UnsupportedModuleError: nothing is attached, or a value is not finite; the model is then as it was.
+    """
+    attached = attached_weights(model)
+    if not attached:
+        raise UnsupportedModuleError(
+            "this model for a collapse", "no auxiliary weights are attached", "attach some, or use it as it is"
+        )
+    values = [_value(address) for address in attached]
+    folded = tuple(_record(address, value) for address, value in zip(attached, values, strict=True))
+    for address, value in zip(attached, values, strict=True):
+        _store(address, value)
+    return folded
+
+
+def collapsed_state_dict(model: nn.Module) -> tuple[dict[str, Any], tuple[FoldedWeight, ...]]:
+    """Return the state dict of the plain model, and what became of each weight; the model stays as it is.
+
+    Its keys, their order, shapes and precisions are those of the model before anything was attached, so that it loads
+    with `strict=True` into the plain class.
+
+    Raises:
+        UnsupportedModuleError: see `collapse_in_place`.
+    """
+    plain = copy.deepcopy(model)
+    folded = collapse_in_place(plain)
+    return plain.state_dict(), folded
+
+
+def attached_weights(model: nn.Module) -> list[WeightAddress]:
+    """Return the weights that have auxiliaries, each once.
+
+    Raises:
+        UnsupportedModuleError: one of them is parametrised by something else too.
+    """
+    found = {(id(a.module), a.tensor_name): a for a in weights_of(model).values()}
+    for address in found.values():
+        if _is_mixed(address):
+            raise UnsupportedModuleError(
+                address.layer, "its weight is parametrised by something else too", "remove that parametrisation first"
+            )
+    return [address for address in found.values() if cross_modal_chain(address.module, address.tensor_name)]
+
+
+def _is_mixed(address: WeightAddress) -> bool:
+    if cross_modal_chain(address.module, address.tensor_name) is not None:
+        return False
+    return any(isinstance(link, CrossModalWeight) for link in _parametrization(address))
+
+
+def _parametrization(address: WeightAddress) -> Any:  # torch's list, whose `original` it sets at run time
+    return parametrizations_of(address.module)[address.tensor_name]
+
+
+@torch.no_grad()
+def _value(address: WeightAddress) -> Tensor:
+    """Return the sum as the attached form computes it, but in float32 or more until the end."""
+    chain: Sequence[CrossModalWeight] = tuple(_parametrization(address))
+    plain = _parametrization(address).original
+    total = plain.to(torch.promote_types(plain.dtype, torch.float32))
+    for link in chain:
+        # A product and a sum, not one fused operation: this is bit for bit what training saw in float32.
+        total = total + link.scale.to(total.dtype) * link.auxiliary.to(total.dtype)
+    value: Tensor = total.to(plain.dtype)
+    if not torch.isfinite(value).all():
+        raise UnsupportedModuleError(
+            address.layer,
+            f"its collapsed weight has NaN or infinite values in {plain.dtype}",
+            "look at its scale, or collapse in a wider precision",
+        )
+    return value
+
+
+@torch.no_grad()
+def _record(address: WeightAddress, value: Tensor) -> FoldedWeight:
+    plain = _parametrization(address).original.double()
+    change, size = (value.double() - plain).norm().item(), plain.norm().item()
+    relative = change / size if size else (float("inf") if change else 0.0)
+    scales = tuple(link.scale.item() for link in _parametrization(address))
+    return FoldedWeight(address.path, scales, relative, str(value.dtype).removeprefix("torch."))
+
+
+def _store(address: WeightAddress, value: Tensor) -> None:
+    module, name = address.module, address.tensor_name
+    original = _parametrization(address).original
+    order = _parametrization(address)[0].plain_order
+    with torch.no_grad():
+        original.copy_(value)
+    own_class(module)
+    parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+    # Removal puts the parameter last; the plain class's order is part of its state dict.
+    module._parameters.update({key: module._parameters.pop(key) for key in order if key in module._parameters})

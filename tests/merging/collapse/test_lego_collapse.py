@@ -1,0 +1,184 @@
+"""Collapsed Lego models give what their multi-path forms give, in float64 to rounding."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.collapse import collapse
+from onepath.export.collapse.lego_block import CollapsedLegoBlock
+from onepath.merging.lego import LegoFuse, LegoMerge
+from tests.merging.golden import largest_difference, mm_lego, wide
+from tests.merging.lego.golden_blocks import golden_block, golden_blocks, golden_input, golden_inputs
+from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
+
+TOLERANCE = 1e-10
+METHODS = ["sum", "mean", "product", "harmonic"]
+ORDERS = ["stack", "weave"]
+FORMS = [
+    {},
+    {"normalise": False},
+    {"track_imaginary": False},
+    {"frequency_domain": False},
+    {"share_layers": True},
+]
+
+
+def relative_error(result: torch.Tensor, reference: torch.Tensor) -> float:
+    return ((result - reference).abs().max() / reference.abs().max()).item()
+
+
+def model_of(kind: str, blocks: dict) -> nn.Module:
+    return (
+        LegoFuse(blocks, order=kind) if kind in ORDERS else LegoMerge(blocks, method=kind, weights={"a": 2, "c": 0.5})
+    )
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("latents", [5, 6])
+@pytest.mark.parametrize("name", "abc")
+def test_a_collapsed_block_gives_the_same_logits(name: str, latents: int, depth: int, form: dict) -> None:
+    block, values = small_block(name, latents=latents, depth=depth, **form), small_inputs()[name]
+    assert relative_error(collapse(block)[0](values), block(values)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("latents", [5, 6])
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_a_collapsed_model_gives_the_same_scores_for_every_pattern(kind: str, latents: int, depth: int) -> None:
+    model = model_of(kind, small_blocks(latents=latents, depth=depth))
+    inputs, patterns = small_inputs(), every_pattern(3)
+    assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_the_comparison_notices_a_change_in_one_folded_number(kind: str) -> None:
+    model = model_of(kind, small_blocks())
+    collapsed, _ = collapse(model)
+    next(p for name, p in collapsed.named_parameters() if name.endswith("expand.weight")).data[0, 0] += 1e-3
+    inputs, patterns = small_inputs(), every_pattern(3)
+    assert relative_error(collapsed(inputs, patterns), model(inputs, patterns)) > TOLERANCE
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("kind", ["harmonic", "weave"])
+def test_every_form_of_block_collapses_inside_a_model(kind: str, form: dict) -> None:
+    model = model_of(kind, small_blocks(**form))
+    inputs, patterns = small_inputs(), every_pattern(3)
+    assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
+
+
+def test_blocks_of_different_depth_collapse_in_one_chain() -> None:
+    model = LegoFuse({"a": small_block("a", depth=3), "b": small_block("b", depth=1)}, order="weave")
+    inputs, patterns = small_inputs("ab", rows=3), every_pattern(2)
+    assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
+
+
+def test_an_open_number_of_tokens_collapses_for_any_number() -> None:
+    block, values = small_block("b", tokens=None), small_inputs()["b"]
+    assert relative_error(collapse(block)[0](values), block(values)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", "AIT")
+def test_collapsed_golden_blocks_give_the_published_logits(name: str) -> None:
+    collapsed, _ = collapse(golden_block(name))
+    assert largest_difference(collapsed(golden_input(name)), mm_lego()[f"{name}.out.logits"]) <= 1e-9
+
+
+def test_a_collapsed_golden_merge_gives_the_published_logits() -> None:
+    collapsed, _ = collapse(LegoMerge(golden_blocks("AI"), method="sum", head="linear"))
+    assert largest_difference(collapsed(golden_inputs("AI")), mm_lego()["merge.AI.sum.linear.a0.5.logits"]) <= 1e-9
+
+
+def test_the_folded_constants_are_the_derived_ones() -> None:
+    collapsed, _ = collapse(golden_block("A"))
+    assert isinstance(collapsed, CollapsedLegoBlock)
+    start = torch.complex(collapsed.chain.start_real, collapsed.chain.start_imag)
+    assert largest_difference(start, mm_lego()["collapse.A.z0_half"]) <= 1e-9
+    weight = torch.cat([wide("collapse.A.d0.W"), wide("collapse.A.d1.W")]).numpy()
+    bias = torch.cat([wide("collapse.A.d0.b"), wide("collapse.A.d1.b")]).numpy()
+    assert largest_difference(collapsed.features.read.weight, weight) <= 1e-9
+    assert largest_difference(collapsed.features.read.bias, bias) <= 1e-9
+
+
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_no_rows_give_no_rows(kind: str) -> None:
+    collapsed, _ = collapse(model_of(kind, small_blocks()))
+    assert collapsed(small_inputs(rows=0), torch.ones(0, 3, dtype=torch.bool)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_the_absent_value_has_the_shape_of_a_rows_features(kind: str) -> None:
+    for model in (model_of(kind, small_blocks()), collapse(model_of(kind, small_blocks()))[0]):
+        for name, values in small_inputs().items():
+            assert model.absent(name).shape == model.encoders[name](values).shape[1:]
+
+
+def test_sum_and_mean_need_one_vector_a_modality() -> None:
+    collapsed, _ = collapse(LegoMerge(small_blocks(), method="sum"))
+    assert collapsed.encoders["b"](small_inputs()["b"]).shape == (7, 1, 1, 8)
+
+
+def test_other_methods_need_half_a_spectrum() -> None:
+    collapsed, _ = collapse(LegoMerge(small_blocks(), method="harmonic"))
+    assert collapsed.encoders["b"](small_inputs()["b"]).shape == (7, 2, 4, 8)
+
+
+def test_a_collapse_leaves_the_model_and_its_weights_alone() -> None:
+    model = LegoMerge(small_blocks())
+    before, inputs = copy.deepcopy(model.state_dict()), small_inputs()
+    scores = model(inputs)
+    collapse(model)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert torch.equal(model(inputs), scores)
+
+
+@pytest.mark.parametrize("kind", ["sum", "harmonic", "stack"])
+def test_collapsing_twice_equals_collapsing_once(kind: str) -> None:
+    once, _ = collapse(model_of(kind, small_blocks()))
+    twice, report = collapse(once)
+    assert report.layers == ()
+    assert list(once.state_dict()) == list(twice.state_dict())
+    assert torch.equal(once(small_inputs()), twice(small_inputs()))
+
+
+@pytest.mark.parametrize("kind", ["sum", "harmonic", "stack"])
+def test_no_two_entries_of_a_collapsed_state_dict_share_memory(kind: str) -> None:
+    state = collapse(model_of(kind, small_blocks()))[0].state_dict()
+    assert all(type(value) is torch.Tensor for value in state.values())
+    assert len({value.data_ptr() for value in state.values()}) == len(state)
+
+
+def test_the_report_names_each_block_and_the_sizes() -> None:
+    model = LegoMerge(small_blocks(), method="sum")
+    collapsed, report = collapse(model)
+    assert [entry.layer for entry in report.layers] == ["encoders.a", "encoders.b", "encoders.c", "heads"]
+    assert report.parameters_before == sum(value.numel() for value in model.state_dict().values())
+    assert report.parameters_after == sum(value.numel() for value in collapsed.state_dict().values())
+    assert report.as_json()["layers"][0]["rule"] == "lego_merge"
+
+
+def test_a_single_token_block_has_far_fewer_numbers_than_before() -> None:
+    report = collapse(small_block("a", width=16, latents=16, head_width=64))[1]
+    assert report.parameters_after < report.parameters_before / 2
+
+
+def test_a_chain_in_published_form_is_refused() -> None:
+    with pytest.raises(UnsupportedModuleError, match="for comparisons only"):
+        collapse(LegoFuse(small_blocks(), compat="published"))
+
+
+def test_a_plug_in_method_collapses_on_half_the_spectrum() -> None:
+    def loudest(spectra, present, weights):
+        masked = [torch.where(present[:, :, None, None], part, 0.0) for part in spectra]
+        best = (masked[0] ** 2 + masked[1] ** 2).argmax(dim=1, keepdim=True)
+        return type(spectra)(*(part.gather(1, best).squeeze(1) for part in masked))
+
+    model = LegoMerge(small_blocks(), method=loudest)
+    inputs, patterns = small_inputs(), every_pattern(3)
+    assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
+    assert np.isfinite(model(inputs, patterns).detach().numpy()).all()

@@ -1,0 +1,172 @@
+"""A row gets what merging only the blocks that it has would have given."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from onepath.contract.errors import UnknownPluginError, UnsupportedModuleError
+from onepath.merging.lego import LegoFuse, LegoMerge
+from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
+
+METHODS = ["sum", "mean", "product", "harmonic"]
+SUBSETS = ["".join(subset) for size in (1, 2, 3) for subset in combinations("abc", size)]
+WEIGHTS = {"a": 2.0, "b": 1.0, "c": 0.5}
+
+
+def presence(subset: str, rows: int = 7) -> torch.Tensor:
+    return torch.tensor([[name in subset for name in "abc"]]).expand(rows, 3)
+
+
+def only(mapping: dict, subset: str) -> dict:
+    return {name: mapping[name] for name in subset}
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("head", ["slerp", "linear"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pattern_gives_what_merging_only_its_blocks_gives(method: str, head: str, subset: str) -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    whole = LegoMerge(blocks, method=method, head=head, weights=WEIGHTS)
+    part = LegoMerge(only(blocks, subset), method=method, head=head, weights=only(WEIGHTS, subset))
+    torch.testing.assert_close(whole(inputs, presence(subset)), part(only(inputs, subset)), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pattern_does_not_give_what_all_blocks_give(method: str) -> None:
+    model, inputs = LegoMerge(small_blocks(), method=method), small_inputs()
+    assert (model(inputs, presence("ab")) - model(inputs)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", "abc")
+@pytest.mark.parametrize("method", METHODS)
+def test_one_modality_alone_gives_its_own_blocks_logits(method: str, name: str) -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    model = LegoMerge(blocks, method=method, weights=WEIGHTS)
+    torch.testing.assert_close(model(inputs, presence(name)), blocks[name](inputs[name]), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("order", ["stack", "weave"])
+@pytest.mark.parametrize("name", "abc")
+def test_one_modality_alone_gives_its_own_blocks_logits_before_fine_tuning(order: str, name: str) -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    model = LegoFuse(blocks, order=order)
+    torch.testing.assert_close(model(inputs, presence(name)), blocks[name](inputs[name]), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("order", ["stack", "weave"])
+def test_a_chain_skips_the_steps_of_absent_blocks(order: str, subset: str) -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    part = LegoFuse(only(blocks, subset), order=order)(only(inputs, subset))
+    torch.testing.assert_close(LegoFuse(blocks, order=order)(inputs, presence(subset)), part, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_rows_of_all_patterns_mix_in_one_batch(kind: str) -> None:
+    blocks, inputs, patterns = small_blocks(), small_inputs(), every_pattern(3)
+    model = LegoMerge(blocks, method=kind) if kind in METHODS else LegoFuse(blocks, order=kind)
+    alone = [model({k: v[i : i + 1] for k, v in inputs.items()}, patterns[i : i + 1]) for i in range(7)]
+    torch.testing.assert_close(model(inputs, patterns), torch.cat(alone), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_what_stands_in_an_absent_place_does_not_matter(kind: str) -> None:
+    blocks, inputs, patterns = small_blocks(), small_inputs(), every_pattern(3)
+    model = LegoMerge(blocks, method=kind) if kind in METHODS else LegoFuse(blocks, order=kind)
+    features = {name: model.encoders[name](inputs[name]) for name in "abc"}
+    junk = {
+        name: torch.where(patterns[:, i].reshape(-1, *[1] * (f.ndim - 1)), f, 1e3)
+        for i, (name, f) in enumerate(features.items())
+    }
+    assert torch.equal(model.fuse(features, patterns)["scores"], model.fuse(junk, patterns)["scores"])
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_an_empty_row_is_finite(kind: str) -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    model = LegoMerge(blocks, method=kind) if kind in METHODS else LegoFuse(blocks, order=kind)
+    assert model(inputs, presence("")).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_gradients_are_finite_for_every_pattern_at_once(kind: str) -> None:
+    blocks = small_blocks()
+    model = LegoMerge(blocks, method=kind) if kind in METHODS else LegoFuse(blocks, order=kind)
+    patterns = torch.cat([every_pattern(3), torch.zeros(1, 3, dtype=torch.bool)])
+    model(small_inputs(rows=8), patterns).square().sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert len(gradients) > 50
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_fresh_blocks_with_equal_norms_give_finite_logits_and_gradients() -> None:
+    blocks = small_blocks()
+    for block in blocks.values():
+        block.head.norm.reset_parameters()
+    model = LegoMerge(blocks)
+    model(small_inputs()).sum().backward()
+    assert all(block.head.norm.weight.grad.isfinite().all() for block in blocks.values())
+
+
+def test_weights_loaded_into_a_block_later_count() -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    model = LegoMerge(blocks)
+    blocks["a"].load_state_dict(small_block("a", seed=9).state_dict())
+    torch.testing.assert_close(model(inputs, presence("a")), blocks["a"](inputs["a"]), rtol=0, atol=1e-13)
+
+
+def test_a_fused_chain_is_trained_by_its_own_gradients() -> None:
+    model, inputs = LegoFuse(small_blocks()), small_inputs()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(5):
+        loss = torch.nn.functional.cross_entropy(model(inputs), torch.arange(7) % 3)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_blocks_of_different_forms_are_refused_by_name() -> None:
+    blocks = {"a": small_block("a"), "b": small_block("b", latents=5)}
+    with pytest.raises(UnsupportedModuleError, match="block b: its latents is 5, and that of block a is 6"):
+        LegoMerge(blocks)
+
+
+def test_no_blocks_are_refused() -> None:
+    with pytest.raises(UnsupportedModuleError, match="nothing to merge"):
+        LegoMerge({})
+
+
+def test_something_else_than_a_block_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedModuleError, match="block a: it is a Linear"):
+        LegoFuse({"a": torch.nn.Linear(2, 2)})
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_weight_that_is_not_positive_is_refused(weight: float) -> None:
+    with pytest.raises(UnsupportedModuleError, match="the weight of 'a'"):
+        LegoMerge(small_blocks(), weights={"a": weight})
+
+
+def test_an_unknown_method_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownPluginError, match="harmonic, mean, product, sum"):
+        LegoMerge(small_blocks(), method="harmonik")
+
+
+def test_an_unknown_head_method_lists_the_known_ones() -> None:
+    with pytest.raises(UnsupportedModuleError, match="linear, slerp"):
+        LegoMerge(small_blocks(), head="cubic")
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(UnsupportedModuleError, match="use stack or weave"):
+        LegoFuse(small_blocks(), order="pile")
+
+
+def test_a_chain_needs_to_know_the_number_of_tokens_of_an_absent_row() -> None:
+    model = LegoFuse({"b": small_block("b", tokens=None)})
+    with pytest.raises(UnsupportedModuleError, match="set its tokens"):
+        model.absent("b")

@@ -1,0 +1,165 @@
+"""Our re-parameterisation gives what the published one gave, and not what a faulty merge gave."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from onepath.merging.reparameterization import (
+    collapse_in_place,
+    collapsed_state_dict,
+    plan_reparameterization,
+    reparameterize,
+)
+from tests.merging.golden import largest_difference, m2pt
+from tests.merging.reparameterization.tiny_vit import (
+    LAYERS,
+    TinyViT,
+    golden_input,
+    golden_state,
+    golden_vit,
+    set_scales,
+)
+
+TOLERANCE = 1e-6
+
+
+def attached(scales: bool = True) -> TinyViT:
+    model = golden_vit("target")
+    reparameterize(model, golden_vit("aux"))
+    if scales:
+        set_scales(model, m2pt()["vit/lambdas"])
+    return model
+
+
+def logits(model: nn.Module) -> torch.Tensor:
+    return model(golden_input())
+
+
+@pytest.mark.parametrize("role", ["target", "aux"])
+def test_the_plain_models_give_the_published_logits(role: str) -> None:
+    assert largest_difference(logits(golden_vit(role)), m2pt()[f"vit/y_{role}_plain"]) <= TOLERANCE
+
+
+def test_the_default_plan_is_the_published_layers_in_order() -> None:
+    plan = plan_reparameterization(golden_vit("target"), golden_vit("aux"))
+    assert [pair.target for pair in plan.pairs] == [f"{name}.weight" for name in m2pt()["vit/layer_names"]]
+
+
+def test_with_scales_at_zero_the_logits_are_the_plain_ones_to_the_last_bit() -> None:
+    assert torch.equal(logits(attached(scales=False)), logits(golden_vit("target")))
+
+
+def test_with_scales_the_logits_are_the_published_ones() -> None:
+    assert largest_difference(logits(attached()), m2pt()["vit/y_reparam"]) <= TOLERANCE
+    assert largest_difference(logits(attached()), m2pt()["vit/y_two_matmul"]) <= TOLERANCE
+
+
+def test_the_scales_change_the_logits() -> None:
+    assert largest_difference(logits(attached()), m2pt()["vit/y_target_plain"]) > 1e-2
+
+
+def test_the_collapsed_weights_are_the_published_ones_to_the_last_bit() -> None:
+    state, _ = collapsed_state_dict(attached())
+    for key, value in (golden_state("vit/target/") | golden_state("vit/merged/")).items():
+        assert torch.equal(state[key], value), key
+
+
+def test_a_sum_rounded_only_once_would_not_give_these_bits() -> None:
+    key = "blocks.0.mlp.fc2.weight"
+    scale = float(m2pt()["vit/lambdas"].astype(np.float32)[3])
+    exact = golden_state("vit/target/")[key].double() + scale * golden_state("vit/aux/")[key].double()
+    assert not torch.equal(exact.float(), golden_state("vit/merged/")[key])
+
+
+def test_the_collapsed_state_loads_strictly_and_gives_the_attached_logits() -> None:
+    model = attached()
+    state, _ = collapsed_state_dict(model)
+    plain = TinyViT().eval()
+    plain.load_state_dict(state, strict=True)
+    assert torch.equal(logits(plain), logits(model))
+    assert largest_difference(logits(plain), m2pt()["vit/y_merged"]) <= TOLERANCE
+
+
+def test_in_float64_the_collapsed_logits_are_the_published_ones() -> None:
+    target, auxiliary = golden_vit("target").double(), golden_vit("aux").double()
+    reparameterize(target, auxiliary)
+    set_scales(target, m2pt()["vit/lambdas"].astype(np.float32))
+    collapse_in_place(target)
+    assert largest_difference(target(golden_input().double()), m2pt()["vit/y_merged_f64"]) <= 1e-9
+
+
+def test_two_auxiliaries_add_up_as_derived() -> None:
+    model, second = attached(), golden_vit("aux")
+    second.load_state_dict(golden_state("vit/aux2/"), strict=False)
+    reparameterize(model, second)
+    set_scales(model, m2pt()["vit/lambdas2"], link=1)
+    assert largest_difference(logits(model), m2pt()["vit/y_two_aux_merged"]) <= TOLERANCE
+    collapse_in_place(model)
+    assert largest_difference(logits(model), m2pt()["vit/y_two_aux_merged"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("case", "scales"), [("grad_lambda0", False), ("grad_lambda", True)])
+def test_the_gradients_are_the_published_ones(case: str, scales: bool) -> None:
+    model = attached(scales)
+    cotangent = torch.from_numpy(m2pt()["vit/grad_cotangent"])
+    (logits(model) * cotangent).sum().backward()
+    chains = [model.get_submodule(str(name)).parametrizations.weight for name in m2pt()["vit/layer_names"]]
+    found = {
+        "dlambda": [chain[0].scale.grad.item() for chain in chains],
+        "dW_norms": [chain.original.grad.norm().item() for chain in chains],
+        "dAux_norms": [chain[0].auxiliary.grad.norm().item() for chain in chains],
+    }
+    for name, values in found.items():
+        np.testing.assert_allclose(values, m2pt()[f"vit/{case}/{name}"], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_five_steps_of_descent_leave_the_published_trace() -> None:
+    model = attached(scales=False)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+    losses, scales = [], []
+    for _ in range(5):
+        optimiser.zero_grad()
+        loss = logits(model).square().mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        chains = [model.get_submodule(str(name)).parametrizations.weight for name in m2pt()["vit/layer_names"]]
+        scales.append([chain[0].scale.item() for chain in chains])
+    np.testing.assert_allclose(losses, m2pt()["vit/sgd_trace/loss"], rtol=1e-4)
+    np.testing.assert_allclose(scales, m2pt()["vit/sgd_trace/lambdas"], rtol=1e-3, atol=1e-6)
+
+
+def one_layer() -> nn.Linear:
+    arrays = m2pt()
+    layer, auxiliary = nn.Linear(24, 16), nn.Linear(24, 16)
+    for linear, prefix in ((layer, ""), (auxiliary, "aux_")):
+        linear.weight.data = torch.from_numpy(arrays[f"linear/{prefix}W"]).clone()
+        linear.bias.data = torch.from_numpy(arrays[f"linear/{prefix}b"]).clone()
+    reparameterize(layer, auxiliary, layers={"weight": "weight"})
+    layer.parametrizations.weight[0].scale.data.fill_(arrays["linear/lambda"].item())
+    return layer
+
+
+def test_one_layer_collapses_to_the_published_weight_and_keeps_its_bias() -> None:
+    layer = one_layer()
+    collapse_in_place(layer)
+    assert np.array_equal(layer.weight.detach().numpy(), m2pt()["linear/W_merged"])
+    assert np.array_equal(layer.bias.detach().numpy(), m2pt()["linear/b"])
+    assert not np.allclose(layer.bias.detach().numpy(), m2pt()["linear/kg_merged_b"], atol=1e-3)
+
+
+@pytest.mark.parametrize("collapses", [False, True])
+def test_one_layer_gives_the_right_output_and_none_of_the_faulty_ones(collapses: bool) -> None:
+    layer, arrays = one_layer(), m2pt()
+    if collapses:
+        collapse_in_place(layer)
+    output = layer(torch.from_numpy(arrays["linear/x"]))
+    assert largest_difference(output, arrays["linear/y_official"]) <= TOLERANCE
+    for faulty in ("module_after_merge_DOUBLE_COUNT", "original_linear_after_merge_BIAS_SHIFTED"):
+        assert largest_difference(output, arrays[f"linear/y_kg_{faulty}"]) > 1e-2
+
+
+def test_listed_layers_are_the_published_default() -> None:
+    pair = golden_vit("target"), golden_vit("aux")
+    assert plan_reparameterization(*pair, layers=LAYERS) == plan_reparameterization(*pair)
