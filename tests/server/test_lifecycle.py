@@ -50,11 +50,12 @@ def descendants(pid):
 def test_probes_that_are_not_met_keep_a_server_from_becoming_ready(tmp_path):
     deploy(write_bundle(tmp_path / "bundle", probe_offset=1e-3), tmp_path / "repository", ONE_EACH)
     log = tmp_path / "server.log"
+    before = descendants(os.getpid())
     with pytest.raises(ServerUnavailableError, match=r"probe 0 \(image\) is off by 0\.001, over 1e-05") as refused:
         start_server(tmp_path / "repository", QUICK.model_copy(update={"log_file": log}))
     assert str(log) in str(refused.value)
     assert "Started GRPCInferenceService" in log.read_text()
-    assert not descendants(os.getpid())
+    assert set(descendants(os.getpid())) <= set(before)
 
 
 def test_a_pipeline_that_cannot_load_is_reported_with_tritons_own_reason(bundle, tmp_path):
@@ -66,9 +67,10 @@ def test_a_pipeline_that_cannot_load_is_reported_with_tritons_own_reason(bundle,
 
 
 def test_a_server_that_takes_too_long_is_ended(repository):
+    before = descendants(os.getpid())
     with pytest.raises(ServerUnavailableError, match=r"was not ready within 0\.01 s"):
         start_server(repository, QUICK.model_copy(update={"start_timeout_s": 0.01}))
-    assert not descendants(os.getpid())
+    assert set(descendants(os.getpid())) <= set(before)
 
 
 def test_an_empty_repository_is_refused_before_anything_starts(tmp_path):
