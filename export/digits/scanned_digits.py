@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE = 32
+SIDE = 40
 """Pixels on each side of a rendered scan."""
 _INK_LEVELS = 16.0  # scikit-learn's scans hold 0 (paper) to 16 (ink)
 

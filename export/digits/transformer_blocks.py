@@ -18,9 +18,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(rows, tokens, width)` from the same."""
+        # Written out: the export of scaled_dot_product_attention turns the keys by nine operators on shapes.
         tokens, width = x.shape[1], x.shape[2]
-        qkv = self.qkv(x).reshape(-1, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        split = self.qkv(x).reshape(-1, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        queries, keys, values = split.unbind(0)
+        scale = (width // self.heads) ** -0.5
+        mixed = torch.softmax(queries @ keys.transpose(-2, -1) * scale, dim=-1) @ values
         joined: Tensor = self.proj(mixed.transpose(1, 2).reshape(-1, tokens, width))
         return joined
 

@@ -114,7 +114,7 @@ def _export(assembled: Assembled, recipe: Recipe, assets: Path, step: _Steps) ->
             onnx_bytes,
             source=source,
             max_batch_size=export.max_batch_size,
-            tolerance=tolerances.onnx,
+            tolerances=tolerances,
             seed=recipe.seed,
         ),
     )

@@ -79,7 +79,7 @@ def test_the_speakers_of_the_test_are_not_heard_in_training(corpus: Corpus) -> N
 
 def test_pictures_are_grey_png_of_the_encoder_s_size(corpus: Corpus) -> None:
     picture = Image.open(io.BytesIO(corpus["test"]["image"].encoded[0]))
-    assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (32, 32))
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (40, 40))
 
 
 def test_recordings_are_one_second_of_16_bit_mono_at_the_library_s_rate(corpus: Corpus) -> None:

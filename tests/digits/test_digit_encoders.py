@@ -15,7 +15,7 @@ from log_mel import LogMel, mel_filters
 from pathway import LAYERS, attach_pathway, scales_of
 
 MAKERS: dict[str, Callable[[], DigitEncoder]] = {
-    "image": lambda: image_encoder(32),
+    "image": lambda: image_encoder(40),
     "audio": lambda: audio_encoder(8000),
     "text": lambda: text_encoder(50, 16),
 }
@@ -24,7 +24,7 @@ MAKERS: dict[str, Callable[[], DigitEncoder]] = {
 def values_of(name: str, rows: int) -> torch.Tensor:
     random = np.random.default_rng(7)
     if name == "image":
-        return torch.from_numpy(random.integers(0, 256, (rows, 1, 32, 32)).astype(np.uint8))
+        return torch.from_numpy(random.integers(0, 256, (rows, 1, 40, 40)).astype(np.uint8))
     if name == "audio":
         return torch.from_numpy(random.normal(0, 3000, (rows, 8000)).astype(np.int16))
     return torch.from_numpy(random.integers(0, 50, (rows, 16)).astype(np.int32))
