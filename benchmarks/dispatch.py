@@ -1,8 +1,8 @@
 """What an absent image costs: the image encoder's part of the released digits graph, for none, half and all missing.
 
-The part is everything between the graph's image input and the table of image features: gathering the present rows, the
-encoder, and scattering. Ratios are medians of paired runs of one thread at batch 32, in one process; the limits are those
-that the design sets.
+The part is everything between the graph's image input and the table of image features: gathering the present
+rows, the encoder, and scattering. Ratios are medians of paired runs of one thread at batch 32, in one process; the limits
+are those that the design sets.
 """
 
 from __future__ import annotations
