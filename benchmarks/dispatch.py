@@ -1,8 +1,8 @@
 """What an absent image costs: the image encoder's part of the released digits graph, for none, half and all missing.
 
 The part is everything between the graph's image input and the table of image features: gathering the present
-rows, the encoder, and scattering. Ratios are medians of paired runs of one thread at batch 32, in one process; the limits
-are those that the design sets.
+rows, the encoder, and scattering. Ratios are medians of paired runs of one thread at batch 32, in one process; the
+limits are those that the design sets.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def shares(*, rounds: int = 100) -> dict[str, float]:
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     part = encoder_part(released_graph(), "image").SerializeToString()
     session = ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
-    variants = {name: partial(session.run, None, feeds(session, "image", missing)) for name, missing in MISSING.items()}
+    rows = {name: feeds(session, "image", missing) for name, missing in MISSING.items()}
+    variants = {name: partial(session.run, None, values) for name, values in rows.items()}
     seconds = thread_seconds(variants, rounds=rounds, runs=3)
     return {name: median_ratio(seconds, name, "none missing") for name in MISSING}
 

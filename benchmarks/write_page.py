@@ -57,10 +57,11 @@ def collapse_lines() -> list[str]:
         f"| {batch} | 1 | {ratios['attached']:.2f} | {ratios['collapsed']:.2f} |"
         for batch, ratios in record["time_relative_to_plain"].items()
     ]
+    sizes = f"width {record['width']}, {record['depth']} layers, {record['tokens']} tokens"
     return [
         "## A collapsed encoder costs what a plain one costs",
         "",
-        f"A transformer encoder in torch (width {record['width']}, {record['depth']} layers, {record['tokens']} tokens):",
+        f"A transformer encoder in torch ({sizes}):",
         "CPU time of one thread relative to the plain class, median of paired rounds, with an auxiliary's weights",
         "attached (as training leaves it) and collapsed. The collapsed weights load into the plain class strictly.",
         "",

@@ -1,1 +1,1 @@
-"""TODO."""
+"""From parents to bundles: recipes, collapse, proofs, row dispatch, ONNX, and the files of a bundle."""
