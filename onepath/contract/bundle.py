@@ -101,6 +101,8 @@ def check_files(root: Path, files: Mapping[str, FileEntry], *, besides: Iterable
             raise BundleIntegrityError(
                 name, "is a symbolic link", root=str(root), advice="replace it by the file itself"
             )
+        if not path.is_dir() and not path.is_file():
+            raise BundleIntegrityError(name, "is neither a file nor a folder", root=str(root), advice="remove it")
     present = {name for name, path in found.items() if path.is_file()}
     for name in sorted(present - set(files) - set(besides)):
         raise BundleIntegrityError(name, "is not listed in the manifest", root=str(root), advice="remove it")
@@ -108,6 +110,9 @@ def check_files(root: Path, files: Mapping[str, FileEntry], *, besides: Iterable
         if name not in present:
             raise BundleIntegrityError(name, "is missing", root=str(root))
         _check_file(root / name, name, entry, root)
+    for name, path in found.items():
+        if path.is_dir() and not any(path.iterdir()):
+            raise BundleIntegrityError(name, "is an empty folder", root=str(root), advice="remove it")
 
 
 def check_chain(manifest: Manifest, root: Path) -> None:
@@ -125,10 +130,10 @@ def check_chain(manifest: Manifest, root: Path) -> None:
                 )
         if index and proof.reads != manifest.proofs[index - 1].writes:
             raise BundleIntegrityError(link, "does not start from the result of the step before it", root=str(root))
-    if manifest.files[manifest.graph.file].sha256 != manifest.proofs[-1].writes:
-        raise BundleIntegrityError(manifest.graph.file, "is not what the last proof step wrote", root=str(root))
-    if manifest.files[manifest.weights].sha256 not in {proof.writes for proof in manifest.proofs}:
-        raise BundleIntegrityError(manifest.weights, "was written by no proof step", root=str(root))
+    collapse, onnx = manifest.proofs[-2:]
+    for proof, name in ((collapse, manifest.weights), (onnx, manifest.graph.file)):
+        if manifest.files[name].sha256 != proof.writes:
+            raise BundleIntegrityError(name, f"is not what the proof step {proof.step} wrote", root=str(root))
 
 
 def _check_file(path: Path, name: str, entry: FileEntry, root: Path) -> None:

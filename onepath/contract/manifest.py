@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,9 +12,15 @@ from onepath.contract.tensors import PRESENCE, ROW_STATUS, Closed, TensorSpec, s
 
 SCHEMA_VERSION: Literal[1] = 1
 
-AbsentRule = Literal["remerge", "learned", "mean", "zero", "required"]
-"""What an absent modality means: the model that merging only the present blocks would have given (`remerge`), a learned
-or mean or zero feature in its place, or a failed row (`required`)."""
+AbsentRule = Literal["remerge", "skip", "required"]
+"""What an absent modality means: the model that merging only the present blocks would have given (`remerge`), a chain
+that goes on without its steps (`skip`), or a failed row (`required`)."""
+
+Step = Literal["merge", "collapse", "onnx"]
+"""The steps of a proof chain, in their order; a model that was not merged has no first one."""
+
+LOOSEST = 1.0
+"""No tolerance may be above this: a proof with it would prove nothing of probabilities."""
 
 BadPayloadRule = Literal["absent", "fail"]
 """What a payload that cannot be decoded does: count as absent, or fail its row. Its status says so either way."""
@@ -85,20 +91,23 @@ class Measurement(Closed):
 
     Attributes:
         inputs: what was compared on, in words.
-        max_abs_error: the largest absolute difference, divided by the scale where `relative`.
+        max_abs_error: the largest absolute difference; divided by the largest output, if that is above 1, where
+            `relative`.
         tolerance: what it may be, chosen before measuring.
+        relative: whether the difference was divided by the largest output.
     """
 
-    inputs: str
-    max_abs_error: float = Field(ge=0)
-    tolerance: float = Field(ge=0)
+    inputs: str = Field(min_length=1)
+    max_abs_error: float = Field(ge=0, allow_inf_nan=False)
+    tolerance: float = Field(ge=0, le=LOOSEST)
+    relative: bool = False
 
 
 class ProofStep(Closed):
     """One link of the proof chain: what a step read, what it wrote, and how far the two are apart.
 
     Attributes:
-        step: the step's name, such as `collapse`.
+        step: which step it proves.
         subject: the part of the model that it changed.
         reads: digest of what it started from.
         writes: digest of what it made.
@@ -106,7 +115,7 @@ class ProofStep(Closed):
         notes: figures worth keeping, such as parameter counts.
     """
 
-    step: str
+    step: Step
     subject: str
     reads: str = Field(pattern="^[0-9a-f]{64}$")
     writes: str = Field(pattern="^[0-9a-f]{64}$")
@@ -146,7 +155,7 @@ class Manifest(Closed):
     graph: GraphEntry
     weights: str
     probes: str
-    probe_tolerance: float = Field(gt=0)
+    probe_tolerance: float = Field(gt=0, le=LOOSEST)
     proofs: tuple[ProofStep, ...] = Field(min_length=1)
     files: dict[str, FileEntry]
     tools: dict[str, str] = Field(default_factory=dict)
@@ -160,22 +169,50 @@ class Manifest(Closed):
 
     @field_validator("modalities")
     @classmethod
-    def _names_are_unique(cls, modalities: tuple[ModalityEntry, ...]) -> tuple[ModalityEntry, ...]:
-        twice = [name for name, count in Counter(entry.name for entry in modalities).items() if count > 1]
-        if twice:
-            raise ValueError(f"the modality {twice[0]!r} is declared twice")
+    def _modalities_fit(cls, modalities: tuple[ModalityEntry, ...]) -> tuple[ModalityEntry, ...]:
+        _refuse_twice("modality", [entry.name for entry in modalities])
+        for entry in modalities:
+            if entry.tensor.name != entry.name:
+                raise ValueError(f"the tensor of the modality {entry.name!r} is named {entry.tensor.name!r}")
         return modalities
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Manifest:
+        outputs = [output.name for output in self.outputs]
+        _refuse_twice("output", outputs)
+        _refuse_twice("label", self.labels)
+        clash = sorted((reserved_names(self.modality_names) | {*self.modality_names}) & {*outputs})
+        clash += sorted(reserved_names(self.modality_names) & {*self.modality_names})
+        if clash:
+            raise ValueError(f"the name {clash[0]!r} is taken by another tensor or model; choose another")
+        return self
 
     @model_validator(mode="after")
     def _labels_fit_the_scores(self) -> Manifest:
         if self.task == "classification" and self.outputs[0].shape != (len(self.labels),):
             raise ValueError(f"{len(self.labels)} labels do not fit scores of shape {self.outputs[0].shape}")
-        clash = sorted(
-            reserved_names(self.modality_names) & {*self.modality_names, *(out.name for out in self.outputs)}
-        )
-        if clash:
-            raise ValueError(f"the name {clash[0]!r} is taken by another tensor or model; choose another")
-        missing = {self.graph.file, self.weights, self.probes} - set(self.files)
+        return self
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> Manifest:
+        parts = [self.graph.file, self.weights, self.probes]
+        _refuse_twice("file", parts)
+        missing = set(parts) - set(self.files)
         if missing:
             raise ValueError(f"files does not list {sorted(missing)[0]}")
         return self
+
+    @model_validator(mode="after")
+    def _steps_are_in_order(self) -> Manifest:
+        steps = [proof.step for proof in self.proofs]
+        if steps not in (["merge", "collapse", "onnx"], ["collapse", "onnx"]):
+            raise ValueError(
+                f"the proofs are of {', '.join(steps)}; they must be of merge, collapse and onnx in this order"
+            )
+        return self
+
+
+def _refuse_twice(what: str, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"the {what} {twice[0]!r} is declared twice")

@@ -9,14 +9,13 @@ from typing import Any, cast
 
 from torch import nn
 
-from onepath.contract.manifest import ModalityEntry, ProofStep
-from onepath.export.prove import prove_merge
+from onepath.contract.manifest import AbsentRule, ModalityEntry, ProofStep
+from onepath.export.prove import prove_merge, width_of_logits
 from onepath.export.recipe import FusedBundle, MergedBundle, Recipe
 from onepath.export.rows import RowSource
 from onepath.export.single import SingleModality
 from onepath.export.trained import Trained
 from onepath.merging.lego import LegoMerge
-from onepath.merging.multimodal import MultimodalModel
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,25 @@ class Assembled:
 def assemble(name: str, recipe: Recipe, trained: Trained, entries: Sequence[ModalityEntry], assets: Path) -> Assembled:
     """Return the model of the recipe's bundle `name`."""
     bundle = recipe.bundles[name]
+    by_name = {entry.name: entry for entry in entries}
     if isinstance(bundle, MergedBundle):
-        source = RowSource(entries, assets, trained.rows)
+        source = RowSource(_with_rule(entries, "remerge"), assets, trained.rows)
         return _merged(bundle, trained, source, recipe.tolerances.merge)
     if isinstance(bundle, FusedBundle):
-        model = cast(nn.Module, trained.fused[bundle.source])
-        fused_names = cast(MultimodalModel, model).modalities
-        used = [next(entry for entry in entries if entry.name == modality) for modality in fused_names]
-        return Assembled(model, RowSource(used, assets, trained.rows), details={"fused": bundle.source})
-    entry = next(entry for entry in entries if entry.name == bundle.source)
-    single = SingleModality(entry.name, trained.encoders[entry.name], len(recipe.labels))
-    return Assembled(single, RowSource([entry], assets, trained.rows), details={"encoder": bundle.source})
+        model = trained.fused[bundle.source]
+        used = _with_rule([by_name[modality] for modality in model.modalities], "skip")
+        source = RowSource(used, assets, trained.rows)
+        return Assembled(cast(nn.Module, model), source, details={"fused": bundle.source})
+    entry = by_name[bundle.source]
+    source = RowSource(_with_rule([entry], "remerge"), assets, trained.rows)
+    encoder = trained.encoders[entry.name]
+    single = SingleModality(entry.name, encoder, width_of_logits(encoder, source))
+    return Assembled(single, source, details={"encoder": bundle.source})
+
+
+def _with_rule(entries: Sequence[ModalityEntry], rule: AbsentRule) -> list[ModalityEntry]:
+    """Return the modalities with what their absence means to the model, unless they are required."""
+    return [entry if entry.absent == "required" else entry.model_copy(update={"absent": rule}) for entry in entries]
 
 
 def _merged(bundle: MergedBundle, trained: Trained, source: RowSource, tolerance: float) -> Assembled:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onepath.contract.bundle import Bundle
 from onepath.contract.digests import canonical_json
+from onepath.contract.errors import RecipeError
 from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, ModalityEntry, ProofStep
 from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec
@@ -97,6 +98,7 @@ def _export(assembled: Assembled, recipe: Recipe, assets: Path, step: _Steps) ->
     )
     graph = PresenceGraph(collapsed.model, recipe.task).eval()
     outputs = _output_specs(run_graph(graph, source.mixed(1)))
+    _check_labels(recipe, outputs[0])
     onnx_bytes = step(
         "export",
         lambda: onnx_from_graph(
@@ -135,6 +137,12 @@ def _output_specs(outputs: Arrays) -> list[TensorSpec]:
         for name, array in outputs.items()
         if name not in (PRESENCE, ROW_STATUS)
     ]
+
+
+def _check_labels(recipe: Recipe, scores: TensorSpec) -> None:
+    if recipe.task == "classification" and scores.shape != (len(recipe.labels),):
+        problem = f"there are {len(recipe.labels)}, and the models give scores of shape {scores.shape}"
+        raise RecipeError(recipe.name, [("labels", problem)])
 
 
 def _probes(source: RowSource, per_pattern: int, answer: Callable[[Batch], NDArray[np.generic]]) -> tuple[Probe, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
-from onepath.contract.digests import sha256_from_bytes
+from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import ParityError
 from onepath.contract.manifest import Measurement
 
@@ -58,26 +59,29 @@ def compare(
         relative: divide differences by the largest absolute value of the reference's output, where that is above 1.
 
     Raises:
-        ParityError: a difference is over the tolerance, not finite, or the outputs' names or shapes differ.
+        ParityError: a difference is over the tolerance, not finite, or the outputs' names or shapes differ, or there is
+            nothing to compare, which would prove nothing.
     """
-    measurements = []
+    measurements: list[Measurement] = []
     for batch in batches:
         error = _largest_difference(reference(batch), candidate(batch), relative=relative)
         if not error <= tolerance:
             raise ParityError(step, error=error, tolerance=tolerance, where=batch.title)
-        measurements.append(Measurement(inputs=batch.title, max_abs_error=error, tolerance=tolerance))
+        measurements.append(
+            Measurement(inputs=batch.title, max_abs_error=error, tolerance=tolerance, relative=relative)
+        )
+    if not measurements:
+        raise ParityError(step, error=float("inf"), tolerance=tolerance, where="no inputs at all")
     return tuple(measurements)
 
 
 def _largest_difference(expected: Arrays, found: Arrays, *, relative: bool) -> float:
-    if list(expected) != list(found):
+    if not expected or list(expected) != list(found):
         return float("inf")
     largest = 0.0
     for name, reference in expected.items():
-        if reference.shape != found[name].shape:
+        if reference.shape != found[name].shape or reference.size == 0:
             return float("inf")
-        if reference.size == 0:
-            continue
         wide = reference.astype(np.float64)
         scale = max(1.0, float(np.abs(wide).max())) if relative else 1.0
         difference = np.abs(wide - found[name].astype(np.float64)) / scale
@@ -85,12 +89,24 @@ def _largest_difference(expected: Arrays, found: Arrays, *, relative: bool) -> f
     return largest
 
 
-def safetensors_from_state(state: Mapping[str, Tensor]) -> bytes:
-    """Return a state dict as safetensors bytes; equal tensors give equal bytes."""
-    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(state.items())})
+def safetensors_from_model(model: nn.Module) -> bytes:
+    """Return a model's state dict as safetensors bytes, with what the model is in the file's metadata.
+
+    Equal models give equal bytes; models that compute differently from equal tensors do not.
+    """
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(model.state_dict().items())}
+    return save(state, metadata={"model": canonical_json(_description(model)).decode()})
 
 
 def digest_from_model(*models: nn.Module) -> str:
-    """Return the SHA-256 of the models' weights, whatever classes hold them."""
-    parts = [sha256_from_bytes(safetensors_from_state(model.state_dict())) for model in models]
+    """Return the SHA-256 of models: their weights, and what they compute from them."""
+    parts = [sha256_from_bytes(safetensors_from_model(model)) for model in models]
     return parts[0] if len(parts) == 1 else sha256_from_bytes("".join(parts).encode())
+
+
+def _description(model: nn.Module) -> dict[str, Any]:  # JSON
+    """Return what a model says of itself, and the classes and plain settings of its modules."""
+    describe = getattr(model, "description", None)
+    own = describe() if callable(describe) else {}
+    modules = {name: f"{type(module).__name__}({module.extra_repr()})" for name, module in model.named_modules()}
+    return {"description": own, "modules": modules}

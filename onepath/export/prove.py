@@ -19,7 +19,7 @@ from onepath.contract.presence import PRESENT, pattern_name
 from onepath.contract.tensors import PRESENCE, ROW_STATUS
 from onepath.export.collapse import CollapseReport, collapse
 from onepath.export.dispatch import PresenceGraph
-from onepath.export.proofs import Arrays, Batch, compare, digest_from_model, safetensors_from_state
+from onepath.export.proofs import Arrays, Batch, compare, digest_from_model, safetensors_from_model
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.export.tolerances import Tolerances
 from onepath.merging.multimodal import MultimodalModel, run_dense
@@ -54,6 +54,8 @@ def prove_merge(
 ) -> ProofStep:
     """Return the proof that every presence pattern gives what merging only the present blocks would have given.
 
+    A pattern of one modality is held against the block itself, as it was trained.
+
     Args:
         merged: the model merged from all blocks.
         parents: modality to block.
@@ -64,7 +66,7 @@ def prove_merge(
     wide = _double(merged)
     measurements: list[Measurement] = []
     for pattern in source.patterns:
-        alone = partial(_dense, _double(merged_from(pattern)))
+        alone = _alone(pattern, parents, merged_from)
         batch = source.decoded(f"float64, only {pattern_name(pattern)}", source.pattern_rows(pattern, 4))
         measurements += compare(
             "merge",
@@ -81,6 +83,20 @@ def prove_merge(
         writes=digest_from_model(merged),
         measurements=tuple(measurements),
     )
+
+
+def _alone(
+    pattern: tuple[str, ...], parents: Mapping[str, nn.Module], merged_from: Callable[[tuple[str, ...]], nn.Module]
+) -> Callable[[Batch], Arrays]:
+    if len(pattern) > 1:
+        return partial(_dense, _double(merged_from(pattern)))
+    block = copy.deepcopy(parents[pattern[0]]).double().eval()
+
+    @torch.inference_mode()
+    def logits(batch: Batch) -> Arrays:
+        return {"scores": block(_tensors(batch.values)[pattern[0]]).numpy()}
+
+    return logits
 
 
 def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerances, seed: int) -> Collapsed:
@@ -110,13 +126,21 @@ def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerance
         tolerance=tolerances.cast,
         relative=True,
     )
-    weights = safetensors_from_state(cast(nn.Module, cast_model).state_dict())
+    apart = compare(
+        "row independence",
+        reference=partial(_row_by_row, partial(_dispatched, cast(MultimodalModel, plain))),
+        candidate=partial(_dispatched, cast(MultimodalModel, plain)),
+        batches=[_titled(source.mixed(9), "float64, together and each alone"), _whole(source, 3)],
+        tolerance=tolerances.collapse,
+        relative=True,
+    )
+    weights = safetensors_from_model(cast(nn.Module, cast_model))
     proof = ProofStep(
         step="collapse",
         subject="model",
         reads=digest_from_model(model),
         writes=sha256_from_bytes(weights),
-        measurements=folded + rounded,
+        measurements=folded + apart + rounded,
         notes={
             "parameters_before": report.parameters_before,
             "parameters_after": report.parameters_after,
@@ -146,13 +170,20 @@ def prove_onnx(
     held_out = parity(
         batches=[*(source.mixed(size) for size in sizes), *source.each_pattern(2)], tolerance=tolerances.onnx
     )
+    alone = compare(
+        "row independence in ONNX Runtime",
+        reference=partial(_row_by_row, partial(run_graph, graph)),
+        candidate=_onnx_runtime_from_bytes(onnx_bytes),
+        batches=[_titled(source.mixed(min(9, max_batch_size)), "together, against torch one by one")],
+        tolerance=tolerances.onnx,
+    )
     random = parity(batches=[source.random(max_batch_size, seed)], tolerance=tolerances.onnx_random)
     return ProofStep(
         step="onnx",
         subject="graph",
         reads=digest_from_model(graph.model),
         writes=sha256_from_bytes(onnx_bytes),
-        measurements=held_out + random,
+        measurements=held_out + alone + random,
         notes={"engine": f"onnxruntime {ort.__version__}"},
     )
 
@@ -169,6 +200,24 @@ def _double(model: nn.Module) -> MultimodalModel:
     return cast(MultimodalModel, copy.deepcopy(model).double().eval())
 
 
+def _whole(source: RowSource, size: int) -> Batch:
+    """Return held-out rows with every modality: where all are required, no mixture has fewer."""
+    rows = source.pattern_rows(source.names, size)
+    return source.decoded(f"float64, together and each alone, {size} held-out rows with every modality", rows)
+
+
+def _row_by_row(run: Callable[[Batch], Arrays], batch: Batch) -> Arrays:
+    """Return what each row gets in a batch of its own."""
+    answers = [run(_row(batch, index)) for index in range(batch.rows)]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _row(batch: Batch, index: int) -> Batch:
+    here = slice(index, index + 1)
+    values = {name: array[here] for name, array in batch.values.items()}
+    return Batch(batch.title, values, {name: state[here] for name, state in batch.states.items()})
+
+
 def _titled(batch: Batch, prefix: str) -> Batch:
     return Batch(f"{prefix}, {batch.title}", batch.values, batch.states)
 
@@ -181,6 +230,13 @@ def _tensors(arrays: Arrays) -> dict[str, Tensor]:
 def run_graph(graph: PresenceGraph, batch: Batch) -> Arrays:
     """Return a graph's outputs for a batch, run by torch."""
     return {name: output.numpy() for name, output in graph(_tensors(batch.values), _tensors(batch.states)).items()}
+
+
+@torch.inference_mode()
+def width_of_logits(encoder: nn.Module, source: RowSource) -> int:
+    """Return how many logits an encoder of the source's first modality gives."""
+    values = _tensors(source.decoded("one row", source.pattern_rows(source.names, 1)).values)
+    return int(encoder(values[source.names[0]]).shape[-1])
 
 
 def _dispatched(model: MultimodalModel, batch: Batch) -> Arrays:

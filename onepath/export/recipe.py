@@ -9,19 +9,24 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from onepath.contract.errors import RecipeError
-from onepath.contract.manifest import AbsentRule, BadPayloadRule, BundleName, Name, reserved_names
+from onepath.contract.manifest import BadPayloadRule, BundleName, Name, reserved_names
 from onepath.contract.plugins import known_plugins
 from onepath.contract.tensors import Closed
 from onepath.export.tolerances import Tolerances
 
 
 class ModalityRecipe(Closed):
-    """How a modality is decoded and what its absence means; see `onepath.contract.manifest.ModalityEntry`."""
+    """How a modality is decoded and whether a row may lack it; see `onepath.contract.manifest.ModalityEntry`.
+
+    Attributes:
+        absent: `required` fails a row that lacks the modality; otherwise the model says what its absence means, which
+            the manifest records as `remerge` or `skip`.
+    """
 
     kind: str
     settings: dict[str, Any] = Field(default_factory=dict)  # validated by the plug-in's settings_type
     limits: dict[str, Any] = Field(default_factory=dict)  # validated by the plug-in's limits_type
-    absent: AbsentRule = "remerge"
+    absent: Literal["allowed", "required"] = "allowed"
     on_bad_payload: BadPayloadRule = "absent"
 
 
@@ -37,7 +42,7 @@ class MergedBundle(Closed):
     model: Literal["merged"]
     method: str = "harmonic"
     head: Literal["slerp", "linear"] = "slerp"
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class FusedBundle(Closed):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onepath.contract.errors import PayloadError, RecipeError
 from onepath.contract.manifest import ModalityEntry
 from onepath.contract.presence import PRESENT, pattern_name, patterns
 from onepath.contract.tensors import state_name
 from onepath.export.proofs import Batch
+from onepath.export.trained import Row
 from onepath.modalities import decode_rows, processor_from_entry
-
-Row = Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,34 @@ class RowSource:
         values = {name: _random_like(array, size, generator) for name, array in real.values.items()}
         states = {name: np.full((size, 1), PRESENT, np.uint8) for name in values}
         return Batch(f"{size} random rows, seed {seed}", values, states)
+
+
+def check_rows(source: RowSource, origin: str) -> None:
+    """Check that every held-out row has every modality, and that the processors can use it.
+
+    Proofs on rows that do not decode would compare zeros with zeros.
+
+    Raises:
+        RecipeError: there are no rows, or some lack a modality or hold a payload that cannot be used; naming the first
+            of each modality.
+    """
+    if not source.rows:
+        raise RecipeError(origin, [("rows", "the training code returned no held-out rows to prove the bundles on")])
+    problems = []
+    for entry in source.modalities:
+        lacking = [index for index, row in enumerate(source.rows) if not row.get(entry.name)]
+        if lacking:
+            problems.append((f"rows.{lacking[0]}.{entry.name}", f"is missing, as in {len(lacking)} rows"))
+            continue
+        processor = processor_from_entry(entry, source.assets / entry.name)
+        for index, row in enumerate(source.rows):
+            try:
+                processor.decode(row[entry.name])
+            except PayloadError as error:
+                problems.append((f"rows.{index}.{entry.name}", f"cannot be used: {error}"))
+                break
+    if problems:
+        raise RecipeError(origin, problems)
 
 
 def feeds_from_batch(batch: Batch) -> dict[str, NDArray[np.generic]]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from onepath.contract.manifest import LOOSEST
 from onepath.contract.tensors import Closed
+
+Tolerance = Annotated[float, Field(gt=0, le=LOOSEST)]
 
 
 class Tolerances(Closed):
@@ -14,15 +19,15 @@ class Tolerances(Closed):
         merge: between the merged model on a presence pattern and the model merged from only those blocks, in float64,
             relative to the largest output.
         collapse: between the multi-path and the collapsed model in float64, relative to the largest output.
-        cast: between the collapsed model in float64 and in float32, absolute, on the served outputs.
+        cast: between the collapsed model in float64 and in float32, relative to the largest output.
         onnx: between torch and ONNX Runtime in float32, absolute, on the served outputs of held-out rows.
         onnx_random: the same on random rows, which lie far from the data; `cast` is allowed as much.
         probe: between a serving engine's answer to a golden probe and the stored one, absolute.
     """
 
-    merge: float = Field(default=1e-10, gt=0)
-    collapse: float = Field(default=1e-10, gt=0)
-    cast: float = Field(default=1e-4, gt=0)
-    onnx: float = Field(default=1e-5, gt=0)
-    onnx_random: float = Field(default=1e-4, gt=0)
-    probe: float = Field(default=1e-4, gt=0)
+    merge: Tolerance = 1e-10
+    collapse: Tolerance = 1e-10
+    cast: Tolerance = 1e-4
+    onnx: Tolerance = 1e-5
+    onnx_random: Tolerance = 1e-4
+    probe: Tolerance = 1e-4

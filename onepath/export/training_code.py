@@ -46,12 +46,14 @@ def _missing(recipe: Recipe, trained: Trained) -> Iterator[tuple[str, str]]:
             needed = ("blocks", absent)
         elif isinstance(bundle, FusedBundle):
             needed = ("fused", [bundle.source] if bundle.source not in trained.fused else [])
+            model = trained.fused.get(bundle.source)
+            for modality in model.modalities if model else ():
+                if modality not in recipe.modalities:
+                    yield f"bundles.{name}", f"fused[{bundle.source!r}] has {modality!r}, which the recipe has not"
         elif isinstance(bundle, EncoderBundle):
             needed = ("encoders", [bundle.source] if bundle.source not in trained.encoders else [])
         for part in needed[1]:
             yield f"bundles.{name}", f"the training code returned no {needed[0]}[{part!r}]"
-    if not trained.rows:
-        yield "rows", "the training code returned no held-out rows to prove the bundles on"
 
 
 def _module_from_file(path: Path) -> ModuleType:
@@ -67,9 +69,13 @@ def _module_from_file(path: Path) -> ModuleType:
 
 @contextmanager
 def _folder_on_path(folder: Path) -> Iterator[None]:
-    entry = str(folder.resolve())
+    """Let modules beside the code be imported, and forget them after, so that another recipe's are not mistaken."""
+    entry, before = str(folder.resolve()), set(sys.modules)
     sys.path.insert(0, entry)
     try:
         yield
     finally:
         sys.path.remove(entry)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(entry):
+                del sys.modules[name]

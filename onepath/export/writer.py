@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_line, open_bundle
 from onepath.contract.digests import canonical_json, sha256_from_bytes
+from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import FileEntry, Manifest
 
 
@@ -26,6 +27,7 @@ def write_bundle(
     Raises:
         BundleIntegrityError: what was written does not pass its own check.
     """
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -44,6 +46,21 @@ def write_bundle(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return open_bundle(path)
+
+
+def check_place(path: Path) -> None:
+    """Check that a bundle may be written to a folder: nothing is there, or an empty folder, or a bundle.
+
+    Raises:
+        BundleIntegrityError: something else is there, which would be lost.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    is_bundle = all((path / name).is_file() for name in (MANIFEST, MANIFEST_DIGEST))
+    if path.is_symlink() or not path.is_dir() or not (is_bundle or not any(path.iterdir())):
+        raise BundleIntegrityError(
+            str(path), "is there and is not a bundle", advice="move it away, or choose another --output"
+        )
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -24,8 +24,8 @@ def digest(name: str) -> str:
     return sha256_from_bytes(FILES[name])
 
 
-def proof(step="collapse", *, reads=PARENT, writes=None, error=0.0):
-    measured = (Measurement(inputs="one row", max_abs_error=error, tolerance=1e-6),)
+def proof(step="collapse", *, reads=PARENT, writes=None, error=0.0, tolerance=1e-6):
+    measured = (Measurement(inputs="one row", max_abs_error=error, tolerance=tolerance),)
     writes = writes or digest("weights/model.safetensors")
     return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=measured)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 from itertools import product
@@ -13,6 +14,8 @@ from onepath.contract.manifest import ModalityEntry
 from onepath.contract.tensors import TensorSpec
 from tests.contract import small_bundle
 
+SCORES = TensorSpec(name="scores", dtype="float32", shape=(2,))
+IMAGE = ModalityEntry(name="image", kind="image", tensor=TensorSpec(name="image", dtype="uint8", shape=(1,)))
 EVERY_FILE = [*small_bundle.FILES, MANIFEST, MANIFEST_DIGEST]
 
 
@@ -125,17 +128,57 @@ def test_a_proof_that_does_not_follow_from_the_one_before_is_refused(tmp_path):
         open_bundle(path)
 
 
-def test_a_graph_that_no_proof_wrote_is_refused(tmp_path):
-    path = small_bundle.write(tmp_path / "b", proofs=(small_bundle.proof(),))
-    with pytest.raises(BundleIntegrityError, match=r"graphs/model\.onnx"):
+@pytest.mark.parametrize("name", ["graphs/model.onnx", "weights/model.safetensors"])
+def test_a_file_that_its_proof_step_did_not_write_is_refused(tmp_path, name):
+    weights, graph = small_bundle.digest("weights/model.safetensors"), small_bundle.digest("graphs/model.onnx")
+    written = {"weights/model.safetensors": weights, "graphs/model.onnx": graph} | {name: "0" * 64}
+    collapse = small_bundle.proof(writes=written["weights/model.safetensors"])
+    onnx = small_bundle.proof("onnx", reads=collapse.writes, writes=written["graphs/model.onnx"])
+    path = small_bundle.write(tmp_path / "b", proofs=(collapse, onnx))
+    with pytest.raises(BundleIntegrityError, match=f"{name}.*is not what the proof step"):
         open_bundle(path)
 
 
-def test_weights_that_no_proof_wrote_are_refused(tmp_path):
-    proofs = (small_bundle.proof("onnx", writes=small_bundle.digest("graphs/model.onnx")),)
-    path = small_bundle.write(tmp_path / "b", proofs=proofs)
-    with pytest.raises(BundleIntegrityError, match=r"weights/model\.safetensors"):
-        open_bundle(path)
+@pytest.mark.parametrize("steps", [[], ["onnx"], ["collapse"], ["onnx", "collapse"], ["collapse", "collapse", "onnx"]])
+def test_a_chain_that_lacks_a_step_or_has_them_in_another_order_is_no_manifest(steps):
+    with pytest.raises(ValidationError, match="proofs"):
+        small_bundle.manifest(proofs=tuple(small_bundle.proof(step) for step in steps))
+
+
+@pytest.mark.parametrize("figures", [{"error": float("inf")}, {"error": float("nan")}, {"tolerance": 2.0}])
+def test_a_figure_that_proves_nothing_is_no_proof(figures):
+    with pytest.raises(ValidationError):
+        small_bundle.proof(**figures)
+
+
+def test_a_probe_tolerance_that_accepts_everything_is_refused():
+    with pytest.raises(ValidationError, match="probe_tolerance"):
+        small_bundle.manifest(probe_tolerance=float("inf"))
+
+
+def test_an_empty_folder_and_a_pipe_are_refused(bundle_path):
+    (bundle_path / "2").mkdir()
+    with pytest.raises(BundleIntegrityError, match=r"2 .*is an empty folder"):
+        open_bundle(bundle_path)
+    (bundle_path / "2").rmdir()
+    os.mkfifo(bundle_path / "pipe")
+    with pytest.raises(BundleIntegrityError, match=r"pipe .*is neither a file nor a folder"):
+        open_bundle(bundle_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": ("yes", "yes")}, "label 'yes' is declared twice"),
+        ({"outputs": (SCORES, SCORES)}, "output 'scores' is declared twice"),
+        ({"outputs": (SCORES, TensorSpec(name="image", dtype="float32", shape=(1,)))}, "'image' is taken"),
+        ({"weights": "probes.json"}, "file 'probes.json' is declared twice"),
+        ({"modalities": (IMAGE.model_copy(update={"name": "picture"}),)}, "tensor of the modality 'picture' is named"),
+    ],
+)
+def test_names_that_do_not_fit_together_are_refused(changes, told):
+    with pytest.raises(ValidationError, match=told):
+        small_bundle.manifest(**changes)
 
 
 def test_labels_must_fit_the_scores():

@@ -18,6 +18,7 @@ from onepath.contract.errors import BundleIntegrityError, ParityError, RecipeErr
 from onepath.contract.presence import patterns
 from onepath.export.build import build
 from onepath.export.progress import SilentProgress
+from onepath.export.prove import prove_merge
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
@@ -177,3 +178,106 @@ def test_a_proof_edited_by_hand_is_refused(bundles, tmp_path):
     (copy / MANIFEST).write_text(json.dumps(raw))
     with pytest.raises(BundleIntegrityError, match=MANIFEST):
         open_bundle(copy)
+
+
+def recipe_in(folder, code=None, **changes):
+    """Write the toy recipe with changes, and with other training code where given."""
+    recipe = yaml.safe_load(RECIPE.read_text()) | changes
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    toy = (RECIPE.parent / "train.py").read_text()
+    (folder / "train.py").write_text(toy if code is None else f"{toy}\n\n{code}")
+    return folder / "recipe.yaml"
+
+
+WORD = {"toy-word": {"model": "encoder", "source": "word"}}
+CHANGED = """
+import dataclasses
+original = train
+
+def train(settings, *, seed, progress):
+    trained = original(settings, seed=seed, progress=progress)
+    return dataclasses.replace(trained, {change})
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("rows=[dict(row, picture=b'junk') for row in trained.rows]", r"rows\.0\.picture: cannot be used"),
+        ("rows=[{'word': b'a', 'cells': b'[1, 2]'}]", r"rows\.0\.picture: is missing"),
+        ("rows=[]", "no held-out rows"),
+        ("fused={'stack': LegoFuse({'smell': blocks()['word']})}", "'smell', which the recipe has not"),
+    ],
+)
+def test_rows_and_models_that_do_not_fit_the_recipe_are_told(tmp_path, change, told):
+    path = recipe_in(tmp_path, CHANGED.format(change=change))
+    with pytest.raises(RecipeError, match=told):
+        build(path, tmp_path / "out", SilentProgress())
+
+
+def test_labels_that_do_not_fit_the_scores_are_told(tmp_path):
+    path = recipe_in(tmp_path, labels=["one", "two"], bundles=WORD)
+    with pytest.raises(RecipeError, match=r"labels: there are 2, and the models give scores of shape \(3,\)"):
+        build(path, tmp_path / "out", SilentProgress())
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
+def test_a_weight_that_is_not_positive_is_told_before_training(tmp_path, weight):
+    path = recipe_in(tmp_path, bundles={"toy": {"model": "merged", "weights": {"word": weight}}})
+    with pytest.raises(RecipeError, match=r"weights\.word"):
+        build(path, tmp_path / "out", SilentProgress())
+
+
+MIXING = """
+class Mixing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(Encoder(8, 10), nn.Linear(10, 3))
+    def forward(self, values):
+        h = self.inner(values)
+        return h * torch.softmax(h, 0)
+""" + CHANGED.format(change="encoders={'word': Mixing().eval()}")
+
+
+@pytest.mark.parametrize("absent", ["allowed", "required"])
+def test_an_encoder_whose_rows_depend_on_each_other_is_refused(tmp_path, absent):
+    modalities = yaml.safe_load(RECIPE.read_text())["modalities"]
+    modalities["word"]["absent"] = absent
+    path = recipe_in(tmp_path, MIXING, bundles=WORD, modalities=modalities)
+    with pytest.raises(ParityError):
+        build(path, tmp_path / "out", SilentProgress())
+
+
+def test_what_absence_means_is_recorded_as_it_is(bundles):
+    assert {entry.absent for entry in bundles["toy"].manifest.modalities} == {"remerge"}
+    assert {entry.absent for entry in bundles["toy-stack"].manifest.modalities} == {"skip"}
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path):
+    path = recipe_in(tmp_path, "def train(*a, **k): raise AssertionError('trained')", bundles=WORD)
+    thesis = tmp_path / "out" / "toy-word" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    with pytest.raises(BundleIntegrityError, match="is not a bundle"):
+        build(path, tmp_path / "out", SilentProgress())
+    assert thesis.read_text() == "years of work"
+
+
+def test_a_merge_is_held_against_the_blocks_as_they_were_trained(bundles, toy_code, source):
+    (merge,) = (proof for proof in bundles["toy"].manifest.proofs if proof.step == "merge")
+    assert max(measured.max_abs_error for measured in merge.measurements) < 1e-12
+    model = LegoMerge(toy_code.blocks(), method="harmonic").eval()
+    with pytest.raises(ParityError, match="merge changed"):
+        prove_merge(
+            model,
+            {name: shifted(block) for name, block in toy_code.blocks().items()},
+            lambda names: LegoMerge({name: toy_code.blocks()[name] for name in names}).eval(),
+            source=source,
+            tolerance=1e-10,
+        )
+
+
+def shifted(block):
+    for parameter in block.head.parameters():
+        parameter.data += 0.01
+    return block

@@ -7,7 +7,9 @@ from safetensors.torch import load
 from torch import nn
 
 from onepath.contract.errors import ParityError
-from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_state
+from onepath.export.collapse import collapse
+from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_model
+from onepath.merging.lego import LegoBlock, LegoFuse, LegoMerge, LegoSettings
 
 ROWS = Batch("three rows", {"x": np.arange(3.0)}, {"x": np.ones((3, 1), np.uint8)})
 
@@ -63,10 +65,39 @@ def test_equal_weights_have_one_digest_and_one_changed_bit_has_another():
 
 
 def test_the_weights_file_is_plain_safetensors():
-    state = nn.Linear(3, 2).state_dict()
-    data = safetensors_from_state(state)
+    layer = nn.Linear(3, 2)
+    data = safetensors_from_model(layer)
     assert {name: tensor.tolist() for name, tensor in load(data).items()} == {
-        name: tensor.tolist() for name, tensor in state.items()
+        name: tensor.tolist() for name, tensor in layer.state_dict().items()
     }
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    assert set(header) == {"weight", "bias"}
+    assert set(header) == {"weight", "bias", "__metadata__"}
+
+
+def test_equal_weights_that_are_used_differently_have_different_digests():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 3)
+    assert digest_from_model(nn.Sequential(layer, nn.ReLU())) != digest_from_model(nn.Sequential(layer, nn.Tanh()))
+    blocks = {name: LegoBlock(nn.Linear(2, 3), LegoSettings(3, 2, latents=4, width=4, heads=1)) for name in "ab"}
+    kinds = [
+        LegoMerge(blocks, method="sum"),
+        LegoMerge(blocks, method="mean"),
+        LegoMerge(blocks, method="sum", head="linear"),
+        LegoMerge(blocks, method="sum", weights={"a": 2.0}),
+        LegoFuse(blocks, order="stack"),
+        LegoFuse(blocks, order="weave"),
+    ]
+    digests = [digest_from_model(model) for model in kinds]
+    assert len(set(digests)) == len(kinds)
+    collapsed = [digest_from_model(collapse(model.eval())[0]) for model in kinds]
+    assert len(set(collapsed)) == len(kinds)
+    assert digest_from_model(LegoMerge(blocks, method="sum")) == digests[0]
+
+
+def test_nothing_to_compare_proves_nothing():
+    def nothing(batch):
+        return {"y": np.zeros((0, 3))}
+
+    for batches, outputs in (([], nothing), ([ROWS], nothing), ([ROWS], lambda batch: {})):
+        with pytest.raises(ParityError):
+            compare("step", reference=outputs, candidate=outputs, batches=batches, tolerance=1.0)
