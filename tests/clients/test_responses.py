@@ -88,3 +88,9 @@ def test_the_answers_of_several_requests_are_joined_in_order() -> None:
 def test_an_answer_of_another_shape_is_not_read(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ServerUnavailableError, match=f"answered with {name} of shape"):
         rows(**{name: np.zeros(shape, dtype=np.float32)})
+
+
+@pytest.mark.parametrize("name", ["scores", "embedding"])
+def test_an_answer_without_what_the_pipeline_promises_is_not_read(name: str) -> None:
+    with pytest.raises(ServerUnavailableError, match=f"answered without {name}"):
+        rows(**{name: None})
