@@ -16,7 +16,7 @@ COPY --from=wheel /wheels /tmp/wheels
 RUN wheel="$(ls /tmp/wheels/onepath-*.whl)" \
  && pip install --no-cache-dir -c /tmp/constraints.txt "${wheel}[export,demo]" \
  && rm -rf /tmp/wheels
-WORKDIR /work
+WORKDIR /bundles
 ENTRYPOINT ["onepath"]
 CMD ["--help"]
 

@@ -41,7 +41,8 @@ def command(  # noqa: PLR0913 - each parameter is an option
         list[str] | None, typer.Option(help="MODALITY=COLUMN where the names differ; repeatable.", show_default=False)
     ] = None,
     media_root: Annotated[
-        Path | None, typer.Option(help="Paths start here and lead nowhere else. Default: the Parquet file's folder.")
+        Path | None,
+        typer.Option(help="Paths start here and lead nowhere else; without it they start at the Parquet file."),
     ] = None,
     keep_payloads: Annotated[bool, typer.Option("--keep-payloads", help="Copy media bytes to the output.")] = False,
     prefix: Annotated[str, typer.Option(help="Put this before the names of the added columns.")] = "",

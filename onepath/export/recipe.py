@@ -100,7 +100,7 @@ class Recipe(Closed):
     description: str = ""
     task: Literal["classification", "embedding"]
     labels: tuple[str, ...] = ()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     code: str
     settings: dict[str, Any] = Field(default_factory=dict)  # the training code's own
     modalities: dict[Annotated[str, Field(pattern=Name)], ModalityRecipe] = Field(min_length=1)

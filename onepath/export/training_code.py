@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
-from onepath.contract.errors import RecipeError
+from onepath.contract.errors import OnepathError, RecipeError
 from onepath.export.progress import Progress
 from onepath.export.recipe import EncoderBundle, FusedBundle, MergedBundle, Recipe
-from onepath.export.trained import Trained
+from onepath.export.trained import Trained, TrainingCode
 
 
 def train_from_file(path: Path, recipe: Recipe, progress: Progress) -> Trained:
@@ -21,14 +22,16 @@ def train_from_file(path: Path, recipe: Recipe, progress: Progress) -> Trained:
     Modules beside the file can be imported by it.
 
     Raises:
-        RecipeError: the file has no `train`, or what it returns lacks a part that the recipe's bundles are made of.
+        RecipeError: the file has no `train`, or that raises, or it does not return all that the recipe's bundles need.
     """
     with _folder_on_path(path.parent):
-        module = _module_from_file(path)
-        train = getattr(module, "train", None)
-        if not callable(train):
-            raise RecipeError(str(path), [("train", "the file has no function `train(settings, *, seed, progress)`")])
-        trained = train(recipe.settings, seed=recipe.seed, progress=progress)
+        try:
+            trained = _train_function(path)(recipe.settings, seed=recipe.seed, progress=progress)
+        except OnepathError:
+            raise
+        except Exception as error:
+            problem = f"raised {type(error).__name__}: {error}; run again with --debug to see where"
+            raise RecipeError(str(path), [("train", problem)]) from error
     if not isinstance(trained, Trained):
         raise RecipeError(
             str(path), [("train", f"returned {type(trained).__name__}, not onepath.export.trained.Trained")]
@@ -37,6 +40,13 @@ def train_from_file(path: Path, recipe: Recipe, progress: Progress) -> Trained:
     if problems:
         raise RecipeError(str(path), problems)
     return trained
+
+
+def _train_function(path: Path) -> TrainingCode:
+    train = getattr(_module_from_file(path), "train", None)
+    if not callable(train):
+        raise RecipeError(str(path), [("train", "the file has no function `train(settings, *, seed, progress)`")])
+    return cast(TrainingCode, train)
 
 
 def _missing(recipe: Recipe, trained: Trained) -> Iterator[tuple[str, str]]:

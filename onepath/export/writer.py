@@ -28,7 +28,6 @@ def write_bundle(
         BundleIntegrityError: what was written does not pass its own check.
     """
     check_place(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         for name, content in files.items():
@@ -49,11 +48,17 @@ def write_bundle(
 
 
 def check_place(path: Path) -> None:
-    """Check that a bundle may be written to a folder: nothing is there, or an empty folder, or a bundle.
+    """Make the parent of a bundle's folder, and check that nothing but an older bundle would be replaced.
 
     Raises:
-        BundleIntegrityError: something else is there, which would be lost.
+        BundleIntegrityError: the parent cannot be made, or something else is there, which would be lost.
     """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleIntegrityError(
+            str(path.parent), f"cannot be made a folder ({error.strerror})", advice="choose another --output"
+        ) from error
     if not path.exists() and not path.is_symlink():
         return
     is_bundle = all((path / name).is_file() for name in (MANIFEST, MANIFEST_DIGEST))

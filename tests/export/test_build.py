@@ -263,6 +263,14 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path):
     assert thesis.read_text() == "years of work"
 
 
+@pytest.mark.parametrize("place", ["file", "file/deeper", "/proc/nowhere"])
+def test_an_output_that_cannot_be_a_folder_is_told_before_training(tmp_path, place):
+    path = recipe_in(tmp_path, "def train(*a, **k): raise AssertionError('trained')", bundles=WORD)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleIntegrityError, match="cannot be made a folder"):
+        build(path, tmp_path / place, SilentProgress())
+
+
 def test_a_merge_is_held_against_the_blocks_as_they_were_trained(bundles, toy_code, source):
     (merge,) = (proof for proof in bundles["toy"].manifest.proofs if proof.step == "merge")
     assert max(measured.max_abs_error for measured in merge.measurements) < 1e-12

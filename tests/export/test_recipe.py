@@ -75,6 +75,9 @@ def test_code_that_is_not_there_is_named(tmp_path):
     [
         ("", "has no function `train"),
         ("def train(settings, *, seed, progress): return 3", "returned int"),
+        ("def train(settings, *, seed, progress): return 1 / 0", "raised ZeroDivisionError: division by zero"),
+        ("import nothing_of_that_name", "raised ModuleNotFoundError.*nothing_of_that_name"),
+        ("def train(:", "raised SyntaxError"),
     ],
 )
 def test_training_code_that_does_not_fit_is_refused(tmp_path, code, message):
@@ -99,5 +102,5 @@ def test_training_code_can_import_a_module_beside_it(tmp_path):
         "def train(settings, *, seed, progress): raise ValueError(f'{ANSWER} {seed} {settings}')"
     )
     recipe = recipe_from_file(write(tmp_path, code=code, seed=5, settings={"epochs": 1}))
-    with pytest.raises(ValueError, match=r"42 5 \{'epochs': 1\}"):
+    with pytest.raises(RecipeError, match=r"42 5 \{'epochs': 1\}"):
         train_from_file(tmp_path / "train.py", recipe, SilentProgress())

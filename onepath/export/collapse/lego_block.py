@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.constants import linear_after_norm
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.merging.lego.block import LegoBlock
+from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import half_length
+from onepath.merging.lego.layers import CrossAttention
 
 
 class CollapsedLegoBlock(nn.Module):
@@ -24,9 +27,14 @@ class CollapsedLegoBlock(nn.Module):
 
     def __init__(self, block: LegoBlock) -> None:
         super().__init__()
+        self._source = block.description()
         self.features = features_from_block(block)
         self.chain = CollapsedChain(block)
         self.head = linear_after_norm(block.head.norm, block.head.linear)
+
+    def description(self) -> Description:
+        """Return the description of the block before its collapse, marked as `collapsed`."""
+        return collapsed_description(self._source)
 
     def forward(self, values: Tensor) -> Tensor:
         """Return logits, `(rows, classes)`."""
@@ -37,12 +45,13 @@ class CollapsedLegoBlock(nn.Module):
 def lego_block(module: nn.Module) -> Folding | None:
     """Fold a `LegoBlock` into a `CollapsedLegoBlock`.
 
-    Requires: dropout is not wanted any more.
+    Requires: no dropout that acts, as in eval mode.
 
-    Ensures: equal logits in real arithmetic, for any number of rows; the encoder is the block's own.
+    Ensures: the logits of eval mode, equal in real arithmetic, for any number of rows; the encoder is the block's own.
     """
     if not isinstance(module, LegoBlock):
         return None
+    refuse_dropout(f"the LegoBlock around a {type(module.encoder).__name__}", module)
     with torch.no_grad():
         return Folding(CollapsedLegoBlock(module), (FoldedLayer("", "lego_block", folded_parts(module)),))
 
@@ -55,4 +64,31 @@ def folded_parts(block: LegoBlock) -> str:
         parts.insert(0, f"{settings.latents} spectrum rows to {half_length(settings.latents)}, transforms to scalings")
     if settings.tokens == 1:
         parts.insert(0, f"cross-attention over one token to an affine map, {settings.depth} times")
+    if settings.dropout:
+        parts.append("dropout left out, as in eval mode")
     return "; ".join(parts)
+
+
+def refuse_dropout(name: str, block: LegoBlock) -> None:
+    """Check that no dropout acts in what the collapse of a block folds; that of its encoder is kept, and may.
+
+    Args:
+        name: what to call the block in the message.
+        block: to look into.
+
+    Raises:
+        UnsupportedModuleError: a layer of the block is in training mode, and drops values there.
+    """
+    for module in block.layers.modules():
+        if module.training and _dropout(module) > 0:
+            raise UnsupportedModuleError(
+                name,
+                f"it is in training mode with dropout {_dropout(module)}, and a collapsed block equals eval mode only",
+                "call .eval() on the model first",
+            )
+
+
+def _dropout(module: nn.Module) -> float:
+    if isinstance(module, nn.Dropout):
+        return module.p
+    return module.dropout if isinstance(module, CrossAttention) else 0.0

@@ -9,16 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.collapse.lego_block import folded_parts
+from onepath.export.collapse.lego_block import folded_parts, refuse_dropout
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.merging.lego.block import LegoBlock
-from onepath.merging.lego.fourier import Spectrum, averaged, half_length
+from onepath.merging.lego.description import Description, collapsed_description
+from onepath.merging.lego.fourier import averaged, half_length
 from onepath.merging.lego.fuse import LegoFuse
 from onepath.merging.lego.merge import all_present
+from onepath.merging.lego.rowwise import chosen
+from onepath.merging.lego.settings import known_tokens
 from onepath.merging.multimodal import run_dense
 
 
@@ -32,10 +35,15 @@ class CollapsedLegoFuse(nn.Module):
     def __init__(self, fuse: LegoFuse) -> None:
         super().__init__()
         self.modalities, self.schedule = fuse.modalities, fuse.schedule
+        self._source = fuse.description()
         self.shapes = {name: _shape(name, block) for name, block in fuse.blocks.items()}
         self.encoders = nn.ModuleDict({name: features_from_block(block) for name, block in fuse.blocks.items()})
         self.chains = nn.ModuleDict({name: CollapsedChain(block) for name, block in fuse.blocks.items()})
         self.heads = folded_heads(fuse)
+
+    def description(self) -> Description:
+        """Return the description of the model before its collapse, marked as `collapsed`."""
+        return collapsed_description(self._source)
 
     def absent(self, modality: str) -> Tensor:
         """Return zeros of the shape of one row's features."""
@@ -47,8 +55,8 @@ class CollapsedLegoFuse(nn.Module):
         begun = torch.zeros_like(present[:, 0])
         for column, layer in self.schedule:
             chain, here = self._chain(column), present[:, column]
-            start = _chosen(begun, chain.rescaled(state), chain.start(present.shape[0]))
-            state = _chosen(here, chain.step(layer, start, features[self.modalities[column]]), state)
+            start = chosen(begun, chain.rescaled(state), chain.start(present.shape[0]))
+            state = chosen(here, chain.step(layer, start, features[self.modalities[column]]), state)
             begun = begun | here
         return {"scores": self.heads(averaged(state.real, self._chain(0).shares), present)}
 
@@ -63,12 +71,15 @@ class CollapsedLegoFuse(nn.Module):
 def lego_fuse(module: nn.Module) -> Folding | None:
     """Fold a `LegoFuse` into a `CollapsedLegoFuse`.
 
-    Requires: dropout is not wanted any more; no `compat`; every block's number of tokens is set.
+    Requires: no dropout that acts, as in eval mode; no `compat`; every block's number of tokens is set.
 
-    Ensures: equal scores in real arithmetic for every presence pattern; the encoders are the blocks' own.
+    Ensures: the scores of eval mode, equal in real arithmetic, for every presence pattern; the encoders are the
+    blocks' own.
     """
     if not isinstance(module, LegoFuse):
         return None
+    for name, block in module.blocks.items():
+        refuse_dropout(f"block {name}", block)
     if module.compat is not None:
         raise UnsupportedModuleError(
             f"a LegoFuse with compat={module.compat!r}", "it is for comparisons only", "build it without compat"
@@ -82,17 +93,8 @@ def lego_fuse(module: nn.Module) -> Folding | None:
 
 
 def _shape(name: str, block: LegoBlock) -> tuple[int, int]:
-    settings = block.settings
-    if settings.tokens is None:
-        raise UnsupportedModuleError(
-            f"block {name}", "its number of tokens is open, so an absent row has no shape", "set its tokens"
-        )
-    if settings.tokens == 1:
+    settings, tokens = block.settings, known_tokens(name, block.settings)
+    if tokens == 1:
         return settings.depth, settings.width
-    kept = half_length(settings.tokens) if settings.frequency_domain else settings.tokens
+    kept = half_length(tokens) if settings.frequency_domain else tokens
     return kept, settings.feature_dim
-
-
-def _chosen(here: Tensor, new: Spectrum, old: Spectrum) -> Spectrum:
-    wide = here.reshape(-1, 1, 1)
-    return Spectrum(*(torch.where(wide, a, b) for a, b in zip(new, old, strict=True)))

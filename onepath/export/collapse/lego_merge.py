@@ -8,13 +8,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onepath.export.collapse.lego_block import folded_parts
+from onepath.export.collapse.lego_block import folded_parts, refuse_dropout
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.merging.lego.block import LegoBlock
+from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import Spectrum, averaged
 from onepath.merging.lego.merge import LegoMerge, all_present
 from onepath.merging.lego.methods import LINEAR
@@ -54,11 +55,16 @@ class CollapsedLegoMerge(nn.Module):
     def __init__(self, merge: LegoMerge) -> None:
         super().__init__()
         self.modalities, self.weights, self.method = merge.modalities, merge.weights, merge.method
+        self._source = merge.description()
         self.pools = merge.method in LINEAR
         parts = {name: PooledBlock(block, pools=self.pools) for name, block in merge.blocks.items()}
         self.shapes = {name: part.shape for name, part in parts.items()}
         self.heads = folded_heads(merge)
         self.encoders = nn.ModuleDict(parts)
+
+    def description(self) -> Description:
+        """Return the description of the model before its collapse, marked as `collapsed`."""
+        return collapsed_description(self._source)
 
     def absent(self, modality: str) -> Tensor:
         """Return zeros of the shape of one row's features."""
@@ -85,13 +91,16 @@ class CollapsedLegoMerge(nn.Module):
 def lego_merge(module: nn.Module) -> Folding | None:
     """Fold a `LegoMerge` into a `CollapsedLegoMerge`.
 
-    Requires: dropout is not wanted any more; a merge method that works element by element and gives the conjugate for
-    conjugate inputs, as every merge method must.
+    Requires: no dropout that acts, as in eval mode; a merge method that works element by element and gives the
+    conjugate for conjugate inputs, as every merge method must.
 
-    Ensures: equal scores in real arithmetic for every presence pattern; the encoders are the blocks' own.
+    Ensures: the scores of eval mode, equal in real arithmetic, for every presence pattern; the encoders are the
+    blocks' own.
     """
     if not isinstance(module, LegoMerge):
         return None
+    for name, block in module.blocks.items():
+        refuse_dropout(f"block {name}", block)
     result = "one pooled vector" if module.method in LINEAR else "half a spectrum"
     layers = [
         FoldedLayer(f"encoders.{name}", "lego_merge", f"{folded_parts(block)}; it delivers {result}")

@@ -29,7 +29,7 @@ class FoldedLayer:
 
 @dataclass(frozen=True)
 class CollapseReport:
-    """Everything that a collapse folded.
+    """Everything that a collapse folded; the collapsed model equals the one that was given in eval mode.
 
     Attributes:
         layers: in the order of the model.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.lego.description import Description, block_description
 from onepath.merging.lego.fourier import Spectrum, fourier, inverse_fourier, real_fourier
 from onepath.merging.lego.layers import CrossAttention, GatedFeedForward, LegoLayer, TaskHead
 from onepath.merging.lego.settings import LegoSettings, check_settings
@@ -41,6 +42,10 @@ class LegoBlock(nn.Module):
         """Return logits, `(rows, classes)`, of the values that the encoder takes."""
         spectrum = self.spectrum(self.mixed(self.context(values)))
         return self.head(spectrum.real.mean(1))  # type: ignore[no-any-return]
+
+    def description(self) -> Description:
+        """Return what the numbers mean beside the weights, as JSON data: equal for equal blocks."""
+        return block_description(self)
 
     def context(self, values: Tensor) -> Tensor:
         """Return the encoder's features as tokens, `(rows, tokens, feature_dim)`.

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.lego.block import LegoBlock
+from onepath.merging.lego.description import Description, merged_description
 from onepath.merging.lego.fourier import Spectrum
 from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
 from onepath.merging.lego.merge import all_present, lego_blocks, weights_from_mapping
+from onepath.merging.lego.rowwise import chosen, wide
+from onepath.merging.lego.settings import known_tokens
 from onepath.merging.multimodal import run_dense
 
 Order = Literal["stack", "weave"]
@@ -64,7 +67,7 @@ class LegoFuse(nn.Module):
         known = lego_blocks(blocks)
         _check_order(order, compat)
         self.modalities = tuple(known)
-        self.order, self.compat = order, compat
+        self.order, self.compat, self.head = order, compat, head
         self.weights = weights_from_mapping(weights or {}, self.modalities)
         self.head_method = head_method(head)
         self.schedule = schedule([block.settings.depth for block in known.values()], order)
@@ -75,6 +78,11 @@ class LegoFuse(nn.Module):
         """Modality to its block."""
         return {name: cast(ContextTokens, self.encoders[name]).block for name in self.modalities}
 
+    def description(self) -> Description:
+        """Return what the numbers mean beside the weights, as JSON data: equal for equal models."""
+        form = {"order": self.order, "compat": self.compat}
+        return merged_description("lego_fuse", self.blocks, head=self.head, weights=self.weights, **form)
+
     def absent(self, modality: str) -> Tensor:
         """Return zeros `(tokens, feature_dim)`.
 
@@ -82,11 +90,7 @@ class LegoFuse(nn.Module):
             UnsupportedModuleError: the block's settings leave the number of tokens open.
         """
         block = self.blocks[modality]
-        if block.settings.tokens is None:
-            raise UnsupportedModuleError(
-                f"block {modality}", "its number of tokens is open, so an absent row has no shape", "set its tokens"
-            )
-        return block.latent.new_zeros(block.settings.tokens, block.settings.feature_dim)
+        return block.latent.new_zeros(known_tokens(modality, block.settings), block.settings.feature_dim)
 
     def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
@@ -104,8 +108,8 @@ class LegoFuse(nn.Module):
         for position, (column, layer) in enumerate(self.schedule):
             block, here = blocks[column], present[:, column]
             before = self._handed_over(state, position, blocks)
-            latent = torch.where(_wide(begun), before, block.own_latent(present.shape[0]))
-            state = _chosen(here, block.step(layer, latent, mixed[column]), state)
+            latent = torch.where(wide(begun, before), before, block.own_latent(present.shape[0]))
+            state = chosen(here, block.step(layer, latent, mixed[column]), state)
             begun = begun | here
         return state
 
@@ -135,14 +139,6 @@ def schedule(depths: Sequence[int], order: Order) -> tuple[tuple[int, int], ...]
 def _zeros(block: LegoBlock, rows: int) -> Spectrum:
     zeros = torch.zeros_like(block.own_latent(rows))
     return Spectrum(zeros, zeros)
-
-
-def _chosen(here: Tensor, new: Spectrum, old: Spectrum) -> Spectrum:
-    return Spectrum(*(torch.where(_wide(here), a, b) for a, b in zip(new, old, strict=True)))
-
-
-def _wide(per_row: Tensor) -> Tensor:
-    return per_row.reshape(-1, 1, 1)
 
 
 def _check_order(order: str, compat: str | None) -> None:

@@ -12,8 +12,11 @@ from torch.nn import functional
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.lego.layers import TaskHead
 
-ROUNDS = 12
-"""Steps towards the spherical mean; between two operands one step is exact."""
+ROUNDS = 32
+"""Steps towards the spherical mean; between two operands one step is exact.
+
+Of twelve random heads of 64 numbers or more, the last step is at rounding in float64. A fixed number exports to ONNX.
+"""
 SMALLEST_NORM = 1e-8
 SMALLEST_SINE = 1e-6
 
@@ -145,13 +148,24 @@ def _start(units: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _step(point: Tensor, units: Tensor, shares: Tensor) -> Tensor:
-    """Return the point moved along the sphere by the weighted mean of the arcs to the operands."""
-    towards = units - (units * point.unsqueeze(1)).sum(-1, keepdim=True) * point.unsqueeze(1)
+    """Return the point moved along the sphere by the weighted mean of the arcs to the operands, made longer if many."""
+    cosine = (units * point.unsqueeze(1)).sum(-1, keepdim=True)
+    towards = units - cosine * point.unsqueeze(1)
     angle = 2 * torch.atan2(_norm(units - point.unsqueeze(1)), _norm(units + point.unsqueeze(1)))
-    move = (shares * towards * (angle / _norm(towards))).sum(1)
+    arcs = shares * (angle / _norm(towards))
+    move = (arcs * towards).sum(1) * _stride((arcs * cosine).sum(1), shares)
     length = _norm(move)
     moved = point * torch.cos(length) + move * (torch.sin(length) / length)
     return moved / _norm(moved)
+
+
+def _stride(curvature: Tensor, shares: Tensor) -> Tensor:
+    """Return the length of a step: the half sum of squared arcs has second derivatives between `curvature` and 1.
+
+    Two over the sum of both bounds is the fastest stride that is sure to converge; two operands have the 1 alone.
+    """
+    many = (shares > 0).sum(1) > 2
+    return torch.where(many, 2 / (1 + curvature.clamp(min=0)), torch.ones_like(curvature))
 
 
 def _norm(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.plugins import load_plugin
 from onepath.merging.lego.block import LegoBlock, check_mergeable
+from onepath.merging.lego.description import Description, merged_description, method_name
 from onepath.merging.lego.fourier import Spectrum
 from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
 from onepath.merging.lego.methods import MergeMethod
@@ -63,6 +64,7 @@ class LegoMerge(nn.Module):
         self.modalities = tuple(known)
         self.weights = weights_from_mapping(weights or {}, self.modalities)
         self.method: MergeMethod = load_plugin("onepath.merge_methods", method) if isinstance(method, str) else method
+        self.method_name, self.head = method_name(method), head
         self.head_method = head_method(head)
         self.settings = next(iter(known.values())).settings
         self.encoders = nn.ModuleDict({name: BlockSpectrum(block) for name, block in known.items()})
@@ -71,6 +73,11 @@ class LegoMerge(nn.Module):
     def blocks(self) -> dict[str, LegoBlock]:
         """Modality to its block."""
         return {name: cast(BlockSpectrum, self.encoders[name]).block for name in self.modalities}
+
+    def description(self) -> Description:
+        """Return what the numbers mean beside the weights, as JSON data: equal for equal models."""
+        form = {"method": self.method_name}
+        return merged_description("lego_merge", self.blocks, head=self.head, weights=self.weights, **form)
 
     def absent(self, modality: str) -> Tensor:
         """Return zeros `(2, latents, width)`."""

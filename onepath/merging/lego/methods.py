@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from onepath.merging.lego.fourier import Spectrum
+from onepath.merging.lego.rowwise import wide
 
 CANCELLED = 1e-6
 """A mean direction shorter than this is no direction."""
@@ -36,20 +37,20 @@ class MergeMethod(Protocol):
 def sum_(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
     """Return the weighted sum; with equal weights the plain sum of the present blocks."""
     share = _share(spectra, present, weights) * _like(present, spectra).sum(1, keepdim=True)
-    return _weighted_sum(_masked(spectra, present), _wide(share, spectra.real))
+    return _weighted_sum(_masked(spectra, present), wide(share, spectra.real))
 
 
 def mean(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
     """Return the weighted mean of the present blocks."""
-    return _weighted_sum(_masked(spectra, present), _wide(_share(spectra, present, weights), spectra.real))
+    return _weighted_sum(_masked(spectra, present), wide(_share(spectra, present, weights), spectra.real))
 
 
 def product(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
     """Return the complex product of the present blocks; a weight is the exponent of its block's magnitude."""
     count = _like(present, spectra).sum(1, keepdim=True)
-    excess = _wide(_share(spectra, present, weights) * count - 1, spectra.real)
+    excess = wide(_share(spectra, present, weights) * count - 1, spectra.real)
     growth = torch.exp(excess * torch.log(_magnitude(spectra)))
-    here = _wide(present, spectra.real)
+    here = wide(present, spectra.real)
     real = torch.where(here, spectra.real * growth, torch.ones_like(spectra.real))
     imag = torch.where(here, spectra.imag * growth, torch.zeros_like(spectra.imag))
     merged = Spectrum(real[:, 0], imag[:, 0])
@@ -65,11 +66,11 @@ def harmonic(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Sp
     is taken.
     """
     masked = _masked(spectra, present)
-    share = _wide(_share(spectra, present, weights), masked.real)
+    share = wide(_share(spectra, present, weights), masked.real)
     magnitude = _magnitude(masked)
     unit = Spectrum(masked.real / magnitude, masked.imag / magnitude)
     radius = 1 / (share / magnitude).sum(1).clamp(min=_tiny(magnitude))
-    vanished = (_wide(present, masked.real) & (masked.real == 0) & (masked.imag == 0)).any(1)
+    vanished = (wide(present, masked.real) & (masked.real == 0) & (masked.imag == 0)).any(1)
     radius = torch.where(vanished, torch.zeros_like(radius), radius)
     direction = _direction(unit, share, present)
     merged = Spectrum(radius * direction.real, radius * direction.imag)
@@ -84,7 +85,7 @@ def _direction(unit: Spectrum, share: Tensor, present: Tensor) -> Spectrum:
     sums = _weighted_sum(unit, share)
     length = _magnitude(sums)
     lead = present & (torch.cumsum(present.to(torch.int64), dim=1) == 1)
-    first = _weighted_sum(unit, _wide(_like(lead, unit), unit.real))
+    first = _weighted_sum(unit, wide(_like(lead, unit), unit.real))
     cancelled = length < CANCELLED
     return Spectrum(
         torch.where(cancelled, first.real, sums.real / length),
@@ -93,14 +94,14 @@ def _direction(unit: Spectrum, share: Tensor, present: Tensor) -> Spectrum:
 
 
 def _unchanged_where_alone(merged: Spectrum, masked: Spectrum, present: Tensor) -> Spectrum:
-    alone = _wide(present.sum(1) <= 1, merged.real)
+    alone = wide(present.sum(1) <= 1, merged.real)
     return Spectrum(
         torch.where(alone, masked.real.sum(1), merged.real), torch.where(alone, masked.imag.sum(1), merged.imag)
     )
 
 
 def _zero_where_empty(merged: Spectrum, present: Tensor) -> Spectrum:
-    any_present = _wide(present.any(1), merged.real)
+    any_present = wide(present.any(1), merged.real)
     return Spectrum(*(torch.where(any_present, part, torch.zeros_like(part)) for part in merged))
 
 
@@ -113,7 +114,7 @@ def _weighted_sum(spectra: Spectrum, share: Tensor) -> Spectrum:
 
 
 def _masked(spectra: Spectrum, present: Tensor) -> Spectrum:
-    here = _wide(present, spectra.real)
+    here = wide(present, spectra.real)
     return Spectrum(*(torch.where(here, part, torch.zeros_like(part)) for part in spectra))
 
 
@@ -131,10 +132,6 @@ def _share(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Tens
 
 def _like(mask: Tensor, spectra: Spectrum) -> Tensor:
     return mask.to(spectra.real.dtype)
-
-
-def _wide(per_row: Tensor, like: Tensor) -> Tensor:
-    return per_row.reshape(*per_row.shape, *[1] * (like.ndim - per_row.ndim))
 
 
 def _tiny(values: Tensor) -> float:

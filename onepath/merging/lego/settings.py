@@ -21,7 +21,7 @@ class LegoSettings:
         head_width: width of one head.
         tokens: 1 if the encoder returns `(rows, feature_dim)` or one token, else the number of its tokens, or None if
             that differs from call to call.
-        dropout: on attention probabilities and on the feed-forward's output, in training.
+        dropout: on attention probabilities and on the feed-forward's output, in training; a collapsed block has none.
         frequency_domain: read in the frequency domain, over latent rows and over tokens. The transform over tokens
             depends on their order.
         normalise: divide each column of the latent by its norm before each transform to the frequency domain.
@@ -55,3 +55,20 @@ def check_settings(settings: LegoSettings) -> None:
             raise UnsupportedModuleError(
                 "the block's settings", f"{name} is {getattr(settings, name)}", "give a number of at least 1"
             )
+
+
+def known_tokens(name: str, settings: LegoSettings) -> int:
+    """Return the number of tokens of a block in a chain, where an absent row's tokens must have a shape.
+
+    Args:
+        name: the block's, for the message.
+        settings: the block's.
+
+    Raises:
+        UnsupportedModuleError: the settings leave it open.
+    """
+    if settings.tokens is None:
+        raise UnsupportedModuleError(
+            f"block {name}", "its number of tokens is open, so an absent row has no shape", "set its tokens"
+        )
+    return settings.tokens

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.reparameterization.plan import Pair, Plan
@@ -29,12 +31,12 @@ def check_plan(plan: Plan, target: nn.Module, auxiliary: nn.Module) -> None:
         raise UnsupportedModuleError("the plan", "it has no pairs", "name layers that both models have")
     _refuse_twice(plan)
     mine, theirs = weights_of(target), weights_of(auxiliary)
-    uses = _uses(target)
+    ranges = [span for address in mine.values() for span in _memory(address)]
     for pair in plan.pairs:
         _known(pair.target, mine, "target")
         _known(pair.auxiliary, theirs, "auxiliary")
         _check_pair(pair, mine[pair.target], theirs[pair.auxiliary])
-        _refuse_shared(mine[pair.target], uses)
+        _refuse_shared(mine[pair.target], ranges)
 
 
 def _check_pair(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> None:
@@ -56,7 +58,7 @@ def _check_pair(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> None:
         raise UnsupportedModuleError(
             mine.layer, f"its weight is {tuple(mine.value.shape)}, and the plan says {pair.shape}", "make a new plan"
         )
-    if _storage(mine) == _storage(theirs):
+    if _overlaps(_memory(mine), _memory(theirs)):
         raise UnsupportedModuleError(
             mine.layer, "target and auxiliary share this weight's memory", "give the auxiliary as a deep copy"
         )
@@ -78,8 +80,9 @@ def _check_tensor(name: str, weight: Tensor, role: str) -> None:
         )
 
 
-def _refuse_shared(address: WeightAddress, uses: Counter[int]) -> None:
-    if uses[_storage(address)] > 1:
+def _refuse_shared(address: WeightAddress, ranges: list[_Range]) -> None:
+    # The list holds the weight's own range too: one that overlaps is the weight, two are another's as well.
+    if _overlaps(_memory(address), ranges) > len(_memory(address)):
         raise UnsupportedModuleError(
             address.layer, "its weight is shared with another layer, which would change too", "untie the two first"
         )
@@ -96,14 +99,37 @@ def _known(path: str, known: dict[str, WeightAddress], role: str) -> None:
         raise UnsupportedModuleError(path, f"the {role} has no parameter of this path", "make a new plan")
 
 
-def _uses(model: nn.Module) -> Counter[int]:
-    """Return how many paths lead to each parameter's memory."""
-    return Counter(_storage(address) for address in weights_of(model).values())
+class _Range(NamedTuple):
+    """Bytes of memory from the first to before the last."""
+
+    device: torch.device
+    first: int
+    last: int
 
 
-def _storage(address: WeightAddress) -> int:
-    if cross_modal_chain(address.module, address.tensor_name):
-        stored = parametrizations_of(address.module)[address.tensor_name].original
-    else:
-        stored = address.module._parameters.get(address.tensor_name)
-    return id(stored) if stored is None or stored.data_ptr() == 0 else int(stored.data_ptr())
+def _overlaps(ranges: list[_Range], others: list[_Range]) -> int:
+    """Return how many pairs of ranges have bytes in common."""
+    return sum(a.device == b.device and a.first < b.last and b.first < a.last for a in ranges for b in others)
+
+
+def _memory(address: WeightAddress) -> list[_Range]:
+    """Return where the tensors that make up a weight lie; addresses tell also storages made over the same memory."""
+    return [_range(tensor) for tensor in _stored(address) if _has_memory(tensor)]
+
+
+def _range(tensor: Tensor) -> _Range:
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    first = tensor.data_ptr()
+    return _Range(tensor.device, first, first + (reach + 1) * tensor.element_size())
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_meta and tensor.numel() > 0
+
+
+def _stored(address: WeightAddress) -> list[Tensor]:
+    links = parametrizations_of(address.module)
+    if address.tensor_name in links:
+        held = links[address.tensor_name]
+        return [*held.parameters(recurse=False), *held.buffers(recurse=False)]
+    return [address.value]

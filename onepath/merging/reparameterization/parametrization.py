@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class CrossModalWeight(nn.Module):
@@ -18,8 +24,8 @@ class CrossModalWeight(nn.Module):
         plain_order: names of the module's parameters as they were before anything was attached.
 
     Attributes:
-        scale: λ, `(1,)`, 0 at the start, at least float32. It is a vector, so that rules that spare vectors from weight
-            decay spare it.
+        scale: λ, `(1,)`, 0 at the start, at least float32, also after `.half()` of the model, which does not round it.
+            It is a vector, so that rules that spare vectors from weight decay spare it.
     """
 
     auxiliary: Tensor
@@ -37,3 +43,15 @@ class CrossModalWeight(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the sum, in the weight's precision; products and sum are rounded once if that is below float32."""
         return (weight + self.scale * self.auxiliary).to(weight.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast as every module does, but keep the scale from becoming narrower than float32."""
+        scale = self.scale.detach()
+        gradient = None if self.scale.grad is None else self.scale.grad.clone()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if torch.promote_types(self.scale.dtype, torch.float32) != self.scale.dtype:
+            device = self.scale.device
+            self.scale.grad = None
+            self.scale.data = scale.to(device)
+            self.scale.grad = None if gradient is None else gradient.to(device)
+        return self

@@ -182,3 +182,46 @@ def test_a_plug_in_method_collapses_on_half_the_spectrum() -> None:
     inputs, patterns = small_inputs(), every_pattern(3)
     assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
     assert np.isfinite(model(inputs, patterns).detach().numpy()).all()
+
+
+def collapsible(kind: str, **form: float) -> nn.Module:
+    return small_block("a", **form) if kind == "block" else model_of(kind, small_blocks(**form))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("block", "the LegoBlock around a TokenEncoder"),
+        ("sum", "block a"),
+        ("harmonic", "block a"),
+        ("weave", "block a"),
+    ],
+)
+def test_dropout_that_acts_is_refused_with_the_name_of_the_block(kind: str, name: str) -> None:
+    model = collapsible(kind, dropout=0.5).train()
+    with pytest.raises(UnsupportedModuleError, match=rf"{name}: .*dropout 0\.5.*call \.eval\(\) on the model first"):
+        collapse(model)
+
+
+def test_the_one_block_that_drops_out_is_the_one_that_is_named() -> None:
+    model = LegoMerge({"a": small_block("a"), "b": small_block("b", dropout=0.25)}).train()
+    with pytest.raises(UnsupportedModuleError, match=r"block b: .*dropout 0\.25"):
+        collapse(model)
+
+
+def test_dropout_in_eval_mode_collapses_to_equal_scores_and_is_reported() -> None:
+    model, inputs = model_of("harmonic", small_blocks(dropout=0.5)), small_inputs()
+    collapsed, report = collapse(model)
+    assert relative_error(collapsed(inputs), model(inputs)) <= TOLERANCE
+    assert "dropout left out, as in eval mode" in report.layers[0].folded
+
+
+def test_without_dropout_a_model_in_training_mode_collapses_to_equal_scores() -> None:
+    model, inputs = model_of("harmonic", small_blocks()).train(), small_inputs()
+    assert relative_error(collapse(model)[0](inputs), model(inputs)) <= TOLERANCE
+
+
+def test_dropout_of_an_encoder_is_kept() -> None:
+    block = small_block("a").train()
+    block.encoder = nn.Sequential(block.encoder, nn.Dropout(0.5))
+    assert any(isinstance(module, nn.Dropout) and module.training for module in collapse(block)[0].modules())

@@ -10,7 +10,7 @@ from onepath.contract.plugins import known_plugins
 from onepath.export.collapse import CollapseReport, FoldedLayer, Folding, collapse
 from onepath.merging.lego import LegoMerge
 from onepath.merging.reparameterization import reparameterize, scales
-from tests.merging.lego.small_blocks import every_pattern, small_blocks, small_inputs
+from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
 
 
 def test_the_built_in_rules_are_installed_as_plug_ins() -> None:
@@ -46,6 +46,29 @@ def test_a_shared_module_stays_shared() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_is_kept(training: bool) -> None:
     assert collapse(nn.Sequential(nn.Linear(2, 2)).train(training))[0][0].training is training
+
+
+def test_a_frozen_module_stays_frozen() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)).train()
+    model[0].eval()
+    assert [module.training for module in collapse(model)[0].modules()] == [True, False, True]
+
+
+def test_an_encoder_keeps_its_modes_and_what_a_rule_makes_takes_the_models() -> None:
+    model = LegoMerge(small_blocks()).train()
+    model.blocks["b"].encoder.linear.eval()
+    collapsed, _ = collapse(model)
+    assert [name for name, module in collapsed.named_modules() if not module.training] == [
+        "encoders.b.features.encoder.linear"
+    ]
+
+
+def test_a_block_in_eval_mode_inside_a_model_in_training_mode_is_folded_in_eval_mode() -> None:
+    model = nn.Sequential(small_block("a"), nn.Linear(3, 3)).train()
+    model[0].eval()
+    collapsed, _ = collapse(model)
+    assert not any(module.training for module in collapsed[0].modules())
+    assert collapsed[1].training
 
 
 def test_a_rule_of_ones_own_can_be_given() -> None:

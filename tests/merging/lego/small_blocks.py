@@ -27,7 +27,7 @@ class TokenEncoder(nn.Module):
         return encoded if self.tokens == 1 else encoded.reshape(-1, self.tokens, self.features)
 
 
-def small_block(name: str, *, seed: int = 0, **form: int | bool | None) -> LegoBlock:
+def small_block(name: str, *, seed: int = 0, **form: float | bool | None) -> LegoBlock:
     torch.manual_seed(seed * 31 + ord(name))
     sizes = {"latents": 6, "width": 8, "heads": 2, "head_width": 4, "tokens": TOKENS[name], **form}
     settings = LegoSettings(feature_dim=FEATURES[name], classes=3, **sizes)
@@ -38,7 +38,7 @@ def small_block(name: str, *, seed: int = 0, **form: int | bool | None) -> LegoB
     return block.eval()
 
 
-def small_blocks(names: str = "abc", **form: int | bool | None) -> dict[str, LegoBlock]:
+def small_blocks(names: str = "abc", **form: float | bool | None) -> dict[str, LegoBlock]:
     return {name: small_block(name, **form) for name in names}
 
 

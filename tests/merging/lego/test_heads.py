@@ -91,3 +91,31 @@ def test_each_row_is_answered_by_its_own_head() -> None:
     table = merged_heads(heads, torch.eye(2), slerp)
     logits = apply_heads(table, torch.tensor([1, 0]), pooled)
     torch.testing.assert_close(logits, torch.stack([heads[1](pooled[0]), heads[0](pooled[1])]), rtol=0, atol=1e-14)
+
+
+def tangent_at(point: np.ndarray, operands: np.ndarray, share: np.ndarray) -> float:
+    """The length of the weighted mean of the arcs from a point to the operands: 0 at the spherical mean only."""
+    point, units = point / np.linalg.norm(point), operands / np.linalg.norm(operands, axis=1, keepdims=True)
+    cosines = units @ point
+    angles = np.arccos(cosines)
+    arcs = (angles / np.sin(angles))[:, None] * (units - cosines[:, None] * point)
+    return float(np.linalg.norm(share @ arcs))
+
+
+@pytest.mark.parametrize("count", [3, 4, 8, 12])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_arc_is_left_from_the_spherical_mean_of_many(count: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    operands, share = generator.normal(size=(count, 64)), generator.uniform(0.1, 1, size=count)
+    share /= share.sum()
+    result = slerp(torch.from_numpy(operands), torch.from_numpy(share)[None])[0].numpy()
+    assert tangent_at(result, operands, share) <= 1e-12
+    assert (
+        tangent_at(linear(torch.from_numpy(operands), torch.from_numpy(share)[None])[0].numpy(), operands, share) > 1e-4
+    )
+
+
+def test_a_pair_among_many_is_the_pair_alone() -> None:
+    operands = drawn(3, 5)
+    alone = slerp(operands[[1, 4]], weights(0.3, 0.7))
+    torch.testing.assert_close(slerp(operands, weights(0, 0.3, 0, 0, 0.7)), alone, rtol=0, atol=1e-14)

@@ -200,6 +200,32 @@ def test_half_precision_weights_are_summed_in_float32_and_rounded_once() -> None
     assert (in_place != exact).float().mean() > 0.05
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_scale_stays_float32_and_unrounded_where_the_model_is_cast_below(dtype: torch.dtype) -> None:
+    target, _, _ = attached(plain, 0.1)
+    before = scales(target)
+    target.to(dtype)
+    assert target[0].weight.dtype is dtype
+    assert {link.scale.dtype for link in target.modules() if isinstance(link, CrossModalWeight)} == {torch.float32}
+    assert scales(target) == before
+    assert before["0.weight"][0] != torch.tensor(0.1).to(dtype).item()
+
+
+def test_a_scale_of_a_model_cast_below_float32_keeps_its_gradient() -> None:
+    target, _, _ = attached(plain, 0.1)
+    target(TOKENS).square().sum().backward()
+    scale = target[0].parametrizations.weight[0].scale
+    before = scale.grad.clone()
+    target.half()
+    assert torch.equal(scale.grad, before)
+    assert target[0].parametrizations.weight[0].scale is scale
+
+
+def test_a_model_cast_to_float64_has_its_scale_in_float64() -> None:
+    target, _, _ = attached(plain, 0.1)
+    assert target.double()[0].parametrizations.weight[0].scale.dtype is torch.float64
+
+
 def test_the_report_gives_scale_and_relative_change() -> None:
     target, auxiliary = nn.Linear(3, 3), nn.Linear(3, 3)
     nn.init.ones_(target.weight)

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -103,6 +104,26 @@ def used_twice(model: TinyViT) -> None:
     model.blocks[1].attn.proj = model.blocks[0].attn.proj
 
 
+def overlapping_slices(model: TinyViT) -> None:
+    first, second = model.blocks[0].mlp.fc1, model.blocks[1].mlp.fc1
+    rows = first.weight.shape[0]
+    whole = torch.randn(2 * rows - 1, first.weight.shape[1])
+    first.weight, second.weight = nn.Parameter(whole[:rows]), nn.Parameter(whole[rows - 1 :])
+
+
+def overlapping_storages(model: TinyViT) -> None:
+    first, second = model.blocks[0].mlp.fc1, model.blocks[1].mlp.fc1
+    rows, columns = first.weight.shape
+    whole = np.ones((2 * rows - 1, columns), np.float32)
+    first.weight = nn.Parameter(torch.from_numpy(whole[:rows]))
+    second.weight = nn.Parameter(torch.from_numpy(whole[rows - 1 :]))
+
+
+def tied_to_a_parametrised_one(model: TinyViT) -> None:
+    model.blocks[1].mlp.fc1.weight = model.blocks[0].mlp.fc1.weight
+    parametrizations.orthogonal(model.blocks[1].mlp.fc1, use_trivialization=False)
+
+
 def weight_normed(model: TinyViT) -> None:
     parametrizations.weight_norm(model.blocks[0].mlp.fc1)
 
@@ -113,6 +134,9 @@ REFUSED_TARGETS = [
     (without_data, r"blocks\.0\.attn\.proj.*no data"),
     (tied, r"blocks\.0\.mlp\.fc1.*shared with another layer"),
     (used_twice, r"blocks\.0\.attn\.proj.*shared with another layer"),
+    (overlapping_slices, r"blocks\.0\.mlp\.fc1.*shared with another layer"),
+    (overlapping_storages, r"blocks\.0\.mlp\.fc1.*shared with another layer"),
+    (tied_to_a_parametrised_one, r"blocks\.0\.mlp\.fc1.*shared with another layer"),
     (weight_normed, r"blocks\.0\.mlp\.fc1.*already parametrised by something else"),
 ]
 
@@ -167,6 +191,21 @@ def test_an_auxiliary_that_shares_memory_with_the_target_is_refused() -> None:
     auxiliary.blocks[0].mlp.fc1.weight = target.blocks[0].mlp.fc1.weight
     with pytest.raises(UnsupportedModuleError, match="share this weight's memory"):
         reparameterize(target, auxiliary)
+
+
+def test_an_auxiliary_that_is_a_slice_over_the_targets_memory_is_refused() -> None:
+    whole = torch.randn(5, 4)
+    target, auxiliary = nn.Linear(4, 3), nn.Linear(4, 3)
+    target.weight, auxiliary.weight = nn.Parameter(whole[:3]), nn.Parameter(whole[2:])
+    with pytest.raises(UnsupportedModuleError, match="share this weight's memory"):
+        reparameterize(target, auxiliary, layers={"weight": "weight"})
+
+
+def test_slices_that_lie_side_by_side_in_one_storage_are_accepted() -> None:
+    whole = torch.randn(6, 4)
+    target, auxiliary = nn.Linear(4, 3), nn.Linear(4, 3)
+    target.weight, auxiliary.weight = nn.Parameter(whole[:3]), nn.Parameter(whole[3:])
+    assert len(reparameterize(target, auxiliary, layers={"weight": "weight"}).pairs) == 1
 
 
 @pytest.mark.parametrize("layers", [["attention.*"], {"blocks.{i}.nothing": "blocks.{i}.mlp.fc1"}, {"nothing": "head"}])

@@ -1,0 +1,63 @@
+"""What a model's numbers mean beside its weights, as JSON data: two that compute differently have two descriptions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from onepath.contract.plugins import Group, known_plugins, load_plugin
+
+if TYPE_CHECKING:
+    from onepath.merging.lego.block import LegoBlock
+    from onepath.merging.lego.methods import MergeMethod
+
+Description = dict[str, Any]  # JSON
+GROUP: Group = "onepath.merge_methods"
+
+
+def merged_description(
+    kind: str, blocks: Mapping[str, LegoBlock], *, head: str, weights: Sequence[float], **form: str | None
+) -> Description:
+    """Return what a merged model says of itself.
+
+    Args:
+        kind: `lego_merge` or `lego_fuse`.
+        blocks: modality to block, in the order of the presence columns.
+        head: name of the head method.
+        weights: one a block.
+        form: what only this kind of model has, such as its method or its order.
+    """
+    return {
+        "kind": kind,
+        "modalities": list(blocks),
+        **form,
+        "head": head,
+        "weights": dict(zip(blocks, weights, strict=True)),
+        "settings": {name: asdict(block.settings) for name, block in blocks.items()},
+    }
+
+
+def block_description(block: LegoBlock) -> Description:
+    """Return what a block says of itself."""
+    return {"kind": "lego_block", "settings": asdict(block.settings)}
+
+
+def collapsed_description(source: Description) -> Description:
+    """Return the description of the collapsed form of a model."""
+    return {**copy.deepcopy(source), "collapsed": True}
+
+
+def method_name(method: str | MergeMethod) -> str:
+    """Return the plug-in name of a merge method; that of the function, with its module, if it is no plug-in.
+
+    A callable without a name of its own is named by its class: give such a method as a plug-in, or as a function.
+    """
+    if isinstance(method, str):
+        return method
+    for name in known_plugins(GROUP):
+        if load_plugin(GROUP, name) is method:
+            return name
+    named = method if hasattr(method, "__qualname__") else type(method)
+    return f"{named.__module__}.{named.__qualname__}"
