@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from onepath.cli.progress import shown_progress
 from onepath.contract.bundle import Bundle, open_bundle
 from onepath.export.build import build
 from onepath.server import DeploySettings, ServerSettings, deploy, start_server
+from onepath.server.publication import publish_folder, staging_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 RELEASED = PROJECT / "model_repository"
 SETTINGS = DeploySettings(preprocess_instances=2, graph_instances=2)
+FREE_PORTS = ServerSettings(grpc_port=None, http_port=None, metrics_port=None)
 MOST_BYTES = 4_000_000
 
 
@@ -29,22 +30,25 @@ def digits_bundle(built: Path | None) -> Bundle:
 
 def release(bundle: Bundle) -> None:
     """Deploy the bundle to a fresh repository, let a server answer its probes, and replace the released one."""
-    staged = PROJECT / "build" / "release"
-    shutil.rmtree(staged, ignore_errors=True)
-    deploy(bundle, staged, SETTINGS)
-    with start_server(staged, ServerSettings(grpc_port=None, http_port=None, metrics_port=None)) as server:
-        (report,) = server.reports
-    shutil.rmtree(staged, ignore_errors=True)
-    deploy(bundle, staged, SETTINGS)  # anew: the server may have left compiled files beside the models
-    size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file())
-    if size > MOST_BYTES:
-        raise SystemExit(f"the repository would have {size} bytes; at most {MOST_BYTES} are tracked")
-    shutil.rmtree(RELEASED, ignore_errors=True)
-    staged.rename(RELEASED)
+    with staging_folder(_made(PROJECT / "build")) as staging:
+        deploy(bundle, staging / "probed", SETTINGS)
+        with start_server(staging / "probed", FREE_PORTS) as server:
+            (report,) = server.reports
+        staged = staging / RELEASED.name
+        deploy(bundle, staged, SETTINGS)  # anew: the server may have left compiled files beside the models
+        size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file())
+        if size > MOST_BYTES:
+            raise SystemExit(f"the repository would have {size} bytes; at most {MOST_BYTES} are tracked")
+        publish_folder(staged, RELEASED)
     sys.stdout.write(
         f"released {bundle.manifest.name} {bundle.short_id}: {size / 1e6:.2f} MB, {report.rows} probes answered, "
         f"at most {report.max_abs_error:.1e} off\n"
     )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onepath.contract.bundle import MANIFEST, Bundle, manifest_from_folder, open_bundle
+from onepath.contract.bundle import MANIFEST, manifest_from_folder, open_bundle
 from onepath.contract.errors import OnepathError
 
 if TYPE_CHECKING:
@@ -83,14 +83,13 @@ def pipeline_from_repository(repository: Path, name: str) -> Pipeline:
         BundleIntegrityError: naming the file that is wrong.
     """
     from onepath.scoring import Pipeline
-    from onepath.server.names import MODEL_GRAPH, VERSION, graph_name, preprocess_name
+    from onepath.server.names import MODEL_GRAPH, VERSION
     from onepath.server.verification import verify_pipeline
 
-    verify_pipeline(repository, name)
+    *models, graph_model = verify_pipeline(repository, name).models
     manifest, bundle_id = manifest_from_folder(repository / name / VERSION)
-    short_id = Bundle(repository, bundle_id, manifest).short_id
-    assets = {m: repository / preprocess_name(name, short_id, m) / VERSION for m in manifest.modality_names}
-    graph = repository / graph_name(name, short_id) / VERSION / MODEL_GRAPH
+    assets = {m: repository / model / VERSION for m, model in zip(manifest.modality_names, models, strict=True)}
+    graph = repository / graph_model / VERSION / MODEL_GRAPH
     return Pipeline(id=bundle_id, manifest=manifest, graph_path=graph, assets=assets)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from onepath.contract.manifest import BundleName, FileEntry
@@ -19,12 +21,14 @@ class Deployment(Closed):
     Attributes:
         front_door: the name that clients call.
         bundle_id: the 64 digits of the bundle's id.
-        models: names of the inner models, each a folder of the repository.
+        settings: the deploy settings, every number filled in; they and the bundle's id decide the models' names.
+        models: names of the inner models, each a folder of the repository: a modality's each, and the graph's last.
         files: path relative to the repository to size and digest, for every file of the pipeline but this record's two.
     """
 
     front_door: str = Field(pattern=BundleName)
     bundle_id: str = Field(pattern="^[0-9a-f]{64}$")
+    settings: dict[str, Any]  # the server's own model validates it
     models: tuple[str, ...]
     files: dict[str, FileEntry]
 

@@ -33,7 +33,21 @@ def text_from_config(config: Config) -> bytes:
     return f"# Written by onepath; deploy again rather than edit it.\n{text}".encode()
 
 
-def front_door_config(manifest: Manifest, bundle_id: str, short_id: str) -> Config:
+def same_config(first: bytes, second: bytes) -> bool:
+    """Return whether two `config.pbtxt` files say the same; releases of protobuf may print it differently."""
+    try:
+        return bool(_parsed(first) == _parsed(second))
+    except text_format.ParseError:
+        return False
+
+
+def _parsed(text: bytes) -> Config:
+    from tritonclient.grpc import model_config_pb2
+
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def front_door_config(manifest: Manifest, bundle_id: str, pipeline: str) -> Config:
     """Return the configuration of the ensemble that clients call: BYTES in, the task's tensors and statuses out."""
     names = manifest.modality_names
     config = _config(manifest.name, manifest.graph.max_batch_size)
@@ -44,14 +58,14 @@ def front_door_config(manifest: Manifest, bundle_id: str, short_id: str) -> Conf
     for name in names:
         _add_step(
             config,
-            preprocess_name(manifest.name, short_id, name),
+            preprocess_name(manifest.name, pipeline, name),
             inputs={PAYLOAD: name},
             outputs={VALUES: _between(name, VALUES), STATE: _between(name, STATE), STATUS: status_name(name)},
         )
     values = {name: _between(name, VALUES) for name in names}
     states = {state_name(name): _between(name, STATE) for name in names}
     answers = {name: name for name, _, _ in _graph_outputs(manifest)}
-    _add_step(config, graph_name(manifest.name, short_id), inputs=values | states, outputs=answers)
+    _add_step(config, graph_name(manifest.name, pipeline), inputs=values | states, outputs=answers)
     card = pipeline_card(manifest, bundle_id)
     config.parameters[CONFIG_PARAMETER].string_value = canonical_json(card.model_dump(mode="json")).decode()
     return config
@@ -123,7 +137,7 @@ def _session_parameters(settings: DeploySettings) -> dict[str, str]:
 
 
 def _config(name: str, max_batch_size: int) -> Config:
-    from tritonclient.grpc import model_config_pb2  # 0.2 s, and of no use to a reader of deployed pipelines
+    from tritonclient.grpc import model_config_pb2  # 0.2 s, and of no use to a caller of this package's other parts
 
     return model_config_pb2.ModelConfig(name=name, max_batch_size=max_batch_size)
 

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.05
 _EXIT_TIMEOUT_S = 6
 """How long Triton waits for models that do not end, such as one whose Python process has died."""
+_HELP_TIMEOUT_S = 30.0
+"""How long a Triton may take to say which flags it knows; a second is usual, a cold disk takes longer."""
 
 
 def start_server(
@@ -45,8 +47,9 @@ def start_server(
 
     Raises:
         BundleIntegrityError: a deployed file is not what was deployed; nothing was started.
-        ServerUnavailableError: there is no Triton or no pipeline, a port is taken, the server ended or took too long,
-            or a probe was answered wrongly. The server is gone then, and its log is kept and named.
+        ServerUnavailableError: there is no Triton or no pipeline, Triton cannot be run, a port is taken, compiled code
+            that nobody checked cannot be removed, the server ended or took too long, or a probe was answered wrongly.
+            The server is gone then, and the log of one that was started is kept and named.
     """
     settings = settings or ServerSettings()
     deployments = verify_repository(repository)
@@ -87,32 +90,32 @@ def probe_pipelines(
 
 def _remove_bytecode(repository: Path, deployments: Sequence[Deployment]) -> None:
     """Remove what an earlier server compiled: it runs in the place of `model.py`, and no digest is known of it."""
-    for deployment in deployments:
-        for model in deployment.models:
-            shutil.rmtree(repository / model / VERSION / "__pycache__", ignore_errors=True)  # it may be read-only
+    for model in (model for deployment in deployments for model in deployment.models):
+        compiled = repository / model / VERSION / "__pycache__"
+        shutil.rmtree(compiled, ignore_errors=True)
+        if compiled.exists():
+            raise ServerUnavailableError(
+                f"cannot remove {compiled}, whose code nobody has checked and which would run in the place of "
+                "model.py; remove it, or deploy to a new repository",
+                path=str(compiled),
+            )
 
 
 def _launch(
     repository: Path, deployments: Sequence[Deployment], settings: ServerSettings, installation: TritonInstallation
 ) -> RunningServer:
     ports = choose_ports(settings.host, (settings.grpc_port, settings.http_port, settings.metrics_port))
-    workspace = Path(tempfile.mkdtemp(prefix="onepath-server-"))
-    log, token = settings.log_file or workspace / "server.log", secrets.token_hex(16)
+    workspace, token = Path(tempfile.mkdtemp(prefix="onepath-server-")), secrets.token_hex(16)
     front_doors = tuple(deployment.front_door for deployment in deployments)
-    environment = server_environment(installation)
-    command = [
-        str(installation.binary),
+    flags = [
         f"--model-repository={repository.resolve()}",
-        f"--backend-directory={assemble_backends(installation, workspace)}",
-        f"--backend-config=python,shm-region-prefix-name={workspace.name}",
         *_loading_flags(front_doors, settings),
         *_listening_flags(settings.host, ports),
-        *_restriction_flags(installation, environment, token),
     ]
     try:
-        process = ServerProcess(command, environment, log)
-    except ServerUnavailableError:
-        shutil.rmtree(workspace)
+        process = _start_process(installation, workspace, flags, token, log=settings.log_file)
+    except BaseException:
+        shutil.rmtree(workspace, ignore_errors=True)
         raise
     return RunningServer(
         process,
@@ -123,6 +126,27 @@ def _launch(
         admin_token=token,
         drain_timeout_s=settings.drain_timeout_s,
     )
+
+
+def _start_process(
+    installation: TritonInstallation, workspace: Path, flags: Sequence[str], token: str, *, log: Path | None
+) -> ServerProcess:
+    environment = server_environment(installation)
+    try:
+        command = [
+            str(installation.binary),
+            *flags,
+            f"--backend-directory={assemble_backends(installation, workspace)}",
+            f"--backend-config=python,shm-region-prefix-name={workspace.name}",
+            *_restriction_flags(installation, environment, token),
+        ]
+        return ServerProcess(command, environment, log or workspace / "server.log")
+    except (OSError, shutil.Error, subprocess.TimeoutExpired) as error:
+        raise ServerUnavailableError(
+            f"cannot start {installation.binary}: {error}; check that it is Triton's program, that this user may run "
+            "it, and that the disk has room, or install it again",
+            binary=str(installation.binary),
+        ) from error
 
 
 def _loading_flags(front_doors: Sequence[str], settings: ServerSettings) -> list[str]:
@@ -143,7 +167,8 @@ def _listening_flags(host: str, ports: Sequence[int]) -> list[str]:
 
 def _restriction_flags(installation: TritonInstallation, environment: dict[str, str], token: str) -> list[str]:
     """Return the flags that close the interfaces that change the server to all but the holder of the token."""
-    asked = subprocess.run([installation.binary, "--help"], env=environment, capture_output=True, check=False)
+    command = [str(installation.binary), "--help"]
+    asked = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=_HELP_TIMEOUT_S)
     known = asked.stdout + asked.stderr
     flags = ("--http-restricted-api", "--grpc-restricted-protocol")
     missing = [flag for flag in flags if flag.encode() not in known]

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 _SEVERITY = re.compile(r"^(?P<severity>[EFWI])\d{4} [\d:.]+ \d+ \S+\] (?P<text>.*)$")
-_ALWAYS_THERE = re.compile(r"unable to create stream|CUDA driver version is insufficient")
+_ALWAYS_THERE = re.compile(
+    r"unable to create stream|CUDA driver version is insufficient|CudaDriverHelper has not been initialized"
+)
 """Said as an error by every Triton that was built for GPUs and has none."""
 _SHOWN = 4
 _LENGTH = 400

@@ -19,6 +19,8 @@ from onepath.contract.tensors import PRESENCE, ROW_STATUS, status_name
 
 Answer = Mapping[str, NDArray[Any]]
 """Output name to `(rows, …)`."""
+NumberedProbe = tuple[int, Probe]
+"""A probe and its place in the probe set."""
 Send = Callable[[Mapping[str, NDArray[np.object_]]], Answer]
 
 
@@ -58,8 +60,11 @@ def check_probes(
     Raises:
         ServerUnavailableError: naming the probe and its presence pattern that was answered wrongly or not at all.
     """
-    alone = [[row] for row in probes.rows]
-    together = list(_batches(probes.rows, manifest.graph.max_batch_size))
+    if not probes.rows:
+        raise _failure(front_door, "file", "holds no row, so that nothing shows that its answers are right")
+    rows = list(enumerate(probes.rows))
+    alone = [[row] for row in rows]
+    together = list(_batches(rows, manifest.graph.max_batch_size))
     with _Connection(address, front_door, timeout_s) as connection:
         first = [_checked(connection.send, batch, front_door, probes, manifest) for batch in together]
         second = [_checked(connection.send, batch, front_door, probes, manifest) for batch in alone]
@@ -98,35 +103,36 @@ class _Connection:
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
 
-def _batches(rows: Sequence[Probe], size: int) -> Iterator[Sequence[Probe]]:
+def _batches(rows: Sequence[NumberedProbe], size: int) -> Iterator[Sequence[NumberedProbe]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def _checked(
-    send: Send, rows: Sequence[Probe], front_door: str, probes: ProbeSet, manifest: Manifest
+    send: Send, rows: Sequence[NumberedProbe], front_door: str, probes: ProbeSet, manifest: Manifest
 ) -> tuple[float, float]:
     """Return the largest error and the latency in milliseconds of one request, whose rows are all answered well."""
     from tritonclient.utils import InferenceServerException
 
-    payloads = {name: _column(rows, name) for name in manifest.modality_names}
+    payloads = {name: _column([row for _, row in rows], name) for name in manifest.modality_names}
     began = time.perf_counter()
     try:
         answer = send(payloads)
     except InferenceServerException as error:
-        patterns = ", ".join(dict.fromkeys(_pattern(row, manifest) for row in rows))
+        patterns = ", ".join(dict.fromkeys(_pattern(row, manifest) for _, row in rows))
         raise _failure(front_door, patterns, f"was not answered ({error.message()})") from error
     latency_ms = 1e3 * (time.perf_counter() - began)
     errors = [
-        _row_error({name: array[index] for name, array in answer.items()}, row, front_door, probes, manifest)
+        _row_error({name: array[index] for name, array in answer.items()}, row, front_door, probes.output, manifest)
         for index, row in enumerate(rows)
     ]
     return max(errors), latency_ms
 
 
-def _row_error(answer: Answer, row: Probe, front_door: str, probes: ProbeSet, manifest: Manifest) -> float:
+def _row_error(answer: Answer, numbered: NumberedProbe, front_door: str, output: str, manifest: Manifest) -> float:
     """Return how far the answer to one row is from the stored one."""
-    where = f"{probes.rows.index(row)} ({_pattern(row, manifest)})"
+    number, row = numbered
+    where = f"{number} ({_pattern(row, manifest)})"
     present = [PRESENT * (name in row.payloads) for name in manifest.modality_names]
     if answer[PRESENCE].tolist() != present:
         statuses = {name: answer[status_name(name)].item().decode() for name in manifest.modality_names}
@@ -134,7 +140,7 @@ def _row_error(answer: Answer, row: Probe, front_door: str, probes: ProbeSet, ma
         raise _failure(front_door, where, f"was answered for presence {answer[PRESENCE].tolist()} ({said or 'unsaid'})")
     if answer[ROW_STATUS].item() != (ROW_OK if row.payloads else ROW_EMPTY):
         raise _failure(front_door, where, f"was answered with row status {answer[ROW_STATUS].item()}")
-    got, expected = answer[probes.output].ravel().astype(np.float64), np.array(row.expected)
+    got, expected = answer[output].ravel().astype(np.float64), np.array(row.expected)
     if got.shape != expected.shape:
         raise _failure(front_door, where, f"was answered with {got.size} values instead of {expected.size}")
     error = float(np.abs(got - expected).max())

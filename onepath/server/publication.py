@@ -63,7 +63,11 @@ def publish_folder(new: Path, target: Path) -> None:
     elif not _exchanged(new, target):
         aside = new.with_name(f"{new.name}.old")
         target.rename(aside)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
     flush(target.parent)
 
 

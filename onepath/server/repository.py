@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from onepath.contract.bundle import Bundle
 from onepath.contract.deployment import Deployment
 from onepath.contract.errors import BundleIntegrityError
-from onepath.server.layout import deployment_from_files, files_from_bundle, record_files
+from onepath.server.layout import Source, deployment_from_source, files_from_source, record_files, source_from_bundle
 from onepath.server.names import CONFIG, FRONT_DOOR_FILES, VERSION, is_inner_model
 from onepath.server.publication import locked, publish_folder, staging_folder, write_tree
 from onepath.server.settings import DeploySettings
@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 def deploy(bundle: Bundle, repository: Path, settings: DeploySettings | None = None) -> Deployment:
     """Return the record of a bundle's pipeline, after writing it into a model repository.
 
-    Deploying the same bundle with the same settings again changes nothing. Another bundle of the same name replaces
-    the front door in one step once all of its models are there, and only then are the old models removed.
+    Deploying the same bundle with the same settings again changes nothing. Another bundle of the same name, or the same
+    one with other settings, has models of other names: once all of them are there, the front door is replaced in one
+    step, and only then are the old models removed.
 
     Args:
         bundle: an opened bundle.
@@ -30,22 +31,35 @@ def deploy(bundle: Bundle, repository: Path, settings: DeploySettings | None = N
         settings: instances, threads and batching; sensible for this machine unless given.
 
     Raises:
-        BundleIntegrityError: the folder holds something that is not a model, the front door's name is taken by a model
-            that onepath did not deploy, or the bundle's files changed since it was opened.
+        BundleIntegrityError: the folder cannot be made or holds something that is not a model, the front door's name is
+            taken by a model that onepath did not deploy, or the bundle's files changed since it was opened.
     """
-    files = files_from_bundle(bundle, settings or DeploySettings())
-    deployment = deployment_from_files(bundle, files)
-    repository.mkdir(parents=True, exist_ok=True)
+    source = source_from_bundle(bundle, settings or DeploySettings())
+    deployment = deployment_from_source(source)
+    _make_repository(repository)
     with locked(repository):
         _check_repository(repository, deployment.front_door)
         if not _is_deployed(deployment, repository):
             with staging_folder(repository) as staging:
-                write_tree(staging, {**files, **record_files(deployment)})
+                write_tree(staging, {**_contents(source, bundle.path), **record_files(deployment)})
                 verify_pipeline(staging, deployment.front_door)
                 _publish(deployment, staging, repository)
             logger.info("deployed %s %s to %s", deployment.front_door, bundle.short_id, repository)
         _remove_old(deployment, repository)
     return deployment
+
+
+def _make_repository(repository: Path) -> None:
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot be made a folder ({error.strerror})"
+        raise BundleIntegrityError(str(repository), problem, advice="choose another --repository") from error
+
+
+def _contents(source: Source, bundle: Path) -> dict[str, bytes | Path]:
+    files = files_from_source(source).items()
+    return {name: bundle / content if isinstance(content, PurePosixPath) else content for name, content in files}
 
 
 def _is_deployed(deployment: Deployment, repository: Path) -> bool:

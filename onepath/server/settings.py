@@ -39,6 +39,11 @@ class DeploySettings(Closed):
     max_queue_delay_us: int = Field(default=0, ge=0)
     preferred_batch_sizes: tuple[int, ...] = ()
 
+    def resolved(self) -> DeploySettings:
+        """Return the same settings with the numbers of this machine in the place of those that were not given."""
+        counts = {"preprocess_instances": self.preprocess_count, "graph_instances": self.graph_count}
+        return self.model_copy(update=counts)
+
     @property
     def preprocess_count(self) -> int:
         """The number of processes of a preprocessing model."""

@@ -8,20 +8,14 @@ from pydantic import ValidationError
 
 from onepath.contract.bundle import MANIFEST, check_files, digest_line, manifest_from_folder
 from onepath.contract.deployment import DEPLOYMENT, DEPLOYMENT_DIGEST, Deployment
-from onepath.contract.digests import sha256_from_bytes
+from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import FileEntry, Manifest
-from onepath.server.layout import bundle_assets, bytes_from_modality
-from onepath.server.names import (
-    FRONT_DOOR_FILES,
-    MODALITY,
-    MODEL_GRAPH,
-    PROBES,
-    RECORDS,
-    VERSION,
-    graph_name,
-    preprocess_name,
-)
+from onepath.contract.probes import probes_from_file
+from onepath.server.configs import same_config
+from onepath.server.layout import Source, deployment_from_source, files_from_source, models_from_manifest
+from onepath.server.names import CONFIG, FRONT_DOOR_FILES, MODEL_CODE, PROBES, RECORDS, VERSION, pipeline_id
+from onepath.server.settings import DeploySettings
 
 _ADVICE = "deploy the bundle again"
 
@@ -52,9 +46,10 @@ def verify_pipeline(repository: Path, front_door: str) -> Deployment:
         BundleIntegrityError: naming the file that is wrong.
     """
     deployment = read_deployment(repository, front_door)
+    manifest = _manifest(repository, deployment)
     for model in (*deployment.models, front_door):
         _check_model(repository, model, deployment)
-    _check_origin(repository, deployment)
+    _check_origin(repository, deployment, manifest)
     return deployment
 
 
@@ -83,16 +78,31 @@ def read_deployment(repository: Path, front_door: str) -> Deployment:
     return deployment
 
 
+def _manifest(repository: Path, deployment: Deployment) -> Manifest:
+    """Return the bundle's manifest, after checking that the record is of its pipeline and of no other models."""
+    folder = repository / deployment.front_door / VERSION
+    manifest, bundle_id = manifest_from_folder(folder)
+    if (bundle_id, manifest.name) != (deployment.bundle_id, deployment.front_door):
+        raise BundleIntegrityError(MANIFEST, "is not that of the deployed bundle", root=str(folder), advice=_ADVICE)
+    models = models_from_manifest(manifest, pipeline_id(bundle_id, deployment.settings))
+    if deployment.models != models:
+        listed = ", ".join(deployment.models) or "none"
+        problem = f"lists other models ({listed}) than the bundle and the settings have ({', '.join(models)})"
+        raise BundleIntegrityError(DEPLOYMENT, problem, root=str(folder), advice=_ADVICE)
+    return manifest
+
+
 def _check_model(repository: Path, model: str, deployment: Deployment) -> None:
     folder = repository / model
     if folder.is_symlink():
         raise BundleIntegrityError(model, "is a symbolic link", root=str(repository), advice=_ADVICE)
     if not folder.is_dir():
         raise BundleIntegrityError(model, "is missing", root=str(repository), advice=_ADVICE)
-    besides = _bytecode(folder)
+    files = _files_of(model, deployment)
+    besides = _bytecode(folder) if f"{VERSION}/{MODEL_CODE}" in files else []
     if model == deployment.front_door:
         besides += [f"{VERSION}/{name}" for name in RECORDS]
-    check_files(folder, _files_of(model, deployment), besides=besides)
+    check_files(folder, files, besides=besides)
 
 
 def _files_of(model: str, deployment: Deployment) -> dict[str, FileEntry]:
@@ -102,31 +112,48 @@ def _files_of(model: str, deployment: Deployment) -> dict[str, FileEntry]:
 
 
 def _bytecode(folder: Path) -> list[str]:
-    # Python writes these beside model.py where the server was not told to leave it.
-    return [path.relative_to(folder).as_posix() for path in folder.glob(f"{VERSION}/__pycache__/*.pyc")]
+    """Return what Python compiled beside `model.py`; starting a server removes it, since no digest of it is known."""
+    stem = MODEL_CODE.removesuffix(".py")
+    return [path.relative_to(folder).as_posix() for path in folder.glob(f"{VERSION}/__pycache__/{stem}.*.pyc")]
 
 
-def _check_origin(repository: Path, deployment: Deployment) -> None:
-    """Check that the files are those of the bundle whose id the record carries."""
-    manifest, bundle_id = manifest_from_folder(repository / deployment.front_door / VERSION)
-    if bundle_id != deployment.bundle_id:
+def _check_origin(repository: Path, deployment: Deployment, manifest: Manifest) -> None:
+    """Check that the record lists what deploying its bundle with its settings writes: no file more, less or other."""
+    source = _source(repository, deployment, manifest)
+    expected = deployment_from_source(source)
+    names = sorted({*expected.files, *deployment.files})
+    other = [
+        name
+        for name in names
+        if expected.files.get(name) != deployment.files.get(name) and not _says_the_same(repository, name, source)
+    ]
+    if other:
+        of = "its settings" if other[0].endswith(f"/{CONFIG}") else f"bundle {deployment.bundle_id[:12]}"
+        problem = f"is not the file of {of} that this onepath writes"
+        raise BundleIntegrityError(other[0], problem, root=str(repository), advice=_ADVICE)
+    if expected != deployment.model_copy(update={"files": expected.files}):
         root = str(repository / deployment.front_door)
-        raise BundleIntegrityError(MANIFEST, "is not that of the deployed bundle", root=root, advice=_ADVICE)
-    for name, digest in _digests_from_manifest(manifest, deployment).items():
-        if name not in deployment.files or deployment.files[name].sha256 != digest:
-            problem = f"is not the file of bundle {bundle_id[:12]}"
-            raise BundleIntegrityError(name, problem, root=str(repository), advice=_ADVICE)
+        raise BundleIntegrityError(DEPLOYMENT, "is not the record of its files", root=root, advice=_ADVICE)
 
 
-def _digests_from_manifest(manifest: Manifest, deployment: Deployment) -> dict[str, str]:
-    front_door, short_id = deployment.front_door, deployment.bundle_id[:12]
-    digests = {
-        f"{graph_name(front_door, short_id)}/{VERSION}/{MODEL_GRAPH}": manifest.files[manifest.graph.file].sha256,
-        f"{front_door}/{VERSION}/{PROBES}": manifest.files[manifest.probes].sha256,
-    }
-    for entry in manifest.modalities:
-        folder = f"{preprocess_name(front_door, short_id, entry.name)}/{VERSION}"
-        digests[f"{folder}/{MODALITY}"] = sha256_from_bytes(bytes_from_modality(entry))
-        for asset, source in bundle_assets(manifest.files, entry.name).items():
-            digests[f"{folder}/{asset}"] = manifest.files[source].sha256
-    return digests
+def _says_the_same(repository: Path, name: str, source: Source) -> bool:
+    written = files_from_source(source).get(name)
+    return (
+        name.endswith(f"/{CONFIG}")
+        and isinstance(written, bytes)
+        and same_config((repository / name).read_bytes(), written)
+    )
+
+
+def _source(repository: Path, deployment: Deployment, manifest: Manifest) -> Source:
+    folder = repository / deployment.front_door / VERSION
+    probes = deployment.files.get(f"{deployment.front_door}/{VERSION}/{PROBES}")
+    if probes != manifest.files[manifest.probes]:
+        problem = f"is not the file of bundle {deployment.bundle_id[:12]}"
+        raise BundleIntegrityError(PROBES, problem, root=str(folder), advice=_ADVICE)
+    try:
+        settings = DeploySettings.model_validate_json(canonical_json(deployment.settings))
+        return Source(manifest, (folder / MANIFEST).read_bytes(), probes_from_file(folder / PROBES), settings)
+    except ValidationError as error:
+        problem = f"or {PROBES} is not valid ({' '.join(str(error).split())[:200]})"
+        raise BundleIntegrityError(DEPLOYMENT, problem, root=str(folder), advice=_ADVICE) from error

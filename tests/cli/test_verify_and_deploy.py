@@ -62,7 +62,16 @@ def test_deploy_writes_the_front_door_and_names_its_models(onepath, workspace):
     found = onepath("deploy", "build/tiny", "--repository", "elsewhere")
     assert found.exit_code == 0
     assert (workspace / "elsewhere" / "tiny" / "config.pbtxt").is_file()
-    assert f"tiny.{short_id(workspace)}.graph" in found.stdout
+    (graph,) = workspace.glob("elsewhere/tiny.*.graph")
+    assert graph.name in found.stdout
+
+
+@pytest.mark.parametrize("place", ["a-file", "a-file/deeper", "/proc/nowhere"])
+def test_deploying_to_what_cannot_be_a_folder_is_refused(onepath, workspace, place):
+    (workspace / "a-file").write_text("")
+    found = onepath("deploy", "build/tiny", "--repository", place)
+    assert found.exit_code == 1
+    assert "cannot be made a folder" in found.stderr
 
 
 def test_deploy_passes_on_how_the_machine_is_used(onepath, workspace):

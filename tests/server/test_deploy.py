@@ -1,6 +1,8 @@
+import hashlib
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 from google.protobuf import text_format
@@ -12,7 +14,7 @@ from onepath.contract.errors import BundleIntegrityError
 from onepath.server import DeploySettings, deploy, publication, verify_repository
 from onepath.server.settings import usable_cores
 from tests.server.bundles import write_bundle
-from tests.server.conftest import ONE_EACH
+from tests.server.conftest import ONE_EACH, digits_of
 
 
 def models(repository):
@@ -25,12 +27,24 @@ def tree(folder):
     return {str(path.relative_to(folder)): (sha256_from_file(path), path.stat().st_mtime_ns) for path in paths}
 
 
+def inner(repository, part):
+    """Return the name of the only inner model of that part."""
+    (path,) = repository.glob(f"tiny.*.{part}")
+    return path.name
+
+
 def config(repository, model):
     return text_format.Parse((repository / model / "config.pbtxt").read_text(), ModelConfig())
 
 
-def test_a_pipeline_is_a_front_door_and_inner_models_named_by_the_bundles_id(repository, bundle):
-    inner = [f"tiny.{bundle.id[:12]}.{part}" for part in ("graph", "image", "text")]
+def test_a_pipeline_is_a_front_door_and_inner_models_named_by_the_bundle_and_its_settings(repository, bundle):
+    settings = {
+        **{"kind": "cpu", "preprocess_instances": 1, "graph_instances": 1, "intra_op_threads": 1},
+        **{"inter_op_threads": 1, "allow_spinning": False, "max_queue_delay_us": 0, "preferred_batch_sizes": []},
+    }
+    both = json.dumps({"bundle_id": bundle.id, "settings": settings}, sort_keys=True, indent=2) + "\n"
+    digits = hashlib.sha256(both.encode()).hexdigest()[:12]
+    inner = [f"tiny.{digits}.{part}" for part in ("graph", "image", "text")]
     assert models(repository) == ["tiny", *inner]
 
 
@@ -41,7 +55,7 @@ def test_the_front_door_keeps_the_manifest_and_the_probes_of_the_bundle(reposito
 
 
 def test_the_graph_is_the_bundles_bit_for_bit(repository, bundle):
-    graph = repository / f"tiny.{bundle.short_id}.graph" / "1" / "model.onnx"
+    graph = repository / f"tiny.{digits_of(bundle)}.graph" / "1" / "model.onnx"
     assert graph.read_bytes() == bundle.graph_path.read_bytes()
 
 
@@ -53,7 +67,7 @@ def test_the_record_lists_every_file_with_its_digest(repository):
 
 @pytest.mark.parametrize("part", ["", "image", "text", "graph"])
 def test_every_config_parses_back_and_has_its_folders_name(repository, bundle, part):
-    name = f"tiny.{bundle.short_id}.{part}" if part else "tiny"
+    name = f"tiny.{digits_of(bundle)}.{part}" if part else "tiny"
     parsed = config(repository, name)
     assert parsed.name == name
     assert parsed.max_batch_size == 8
@@ -61,7 +75,9 @@ def test_every_config_parses_back_and_has_its_folders_name(repository, bundle, p
 
 def test_only_the_graph_depends_on_the_engine(repository, bundle):
     backends = {name: config(repository, name).backend for name in models(repository)}
-    assert [name for name, backend in backends.items() if backend == "onnxruntime"] == [f"tiny.{bundle.short_id}.graph"]
+    assert [name for name, backend in backends.items() if backend == "onnxruntime"] == [
+        f"tiny.{digits_of(bundle)}.graph"
+    ]
 
 
 def test_settings_reach_the_configuration_of_the_graph(bundle, tmp_path):
@@ -69,7 +85,7 @@ def test_settings_reach_the_configuration_of_the_graph(bundle, tmp_path):
         kind="gpu", graph_instances=3, intra_op_threads=2, max_queue_delay_us=250, preferred_batch_sizes=(8, 4, 64)
     )
     deploy(bundle, tmp_path, settings)
-    graph = config(tmp_path, f"tiny.{bundle.short_id}.graph")
+    graph = config(tmp_path, inner(tmp_path, "graph"))
     assert (graph.instance_group[0].count, graph.instance_group[0].kind) == (3, ModelInstanceGroup.KIND_GPU)
     assert graph.parameters["intra_op_thread_count"].string_value == "2"
     assert graph.parameters["session.intra_op.allow_spinning"].string_value == "0"
@@ -80,8 +96,8 @@ def test_settings_reach_the_configuration_of_the_graph(bundle, tmp_path):
 def test_instances_of_one_thread_fill_the_cores_unless_told_otherwise(bundle, tmp_path):
     deploy(bundle, tmp_path)
     for part in ("graph", "image"):
-        assert config(tmp_path, f"tiny.{bundle.short_id}.{part}").instance_group[0].count == usable_cores()
-    assert config(tmp_path, f"tiny.{bundle.short_id}.graph").parameters["intra_op_thread_count"].string_value == "1"
+        assert config(tmp_path, inner(tmp_path, part)).instance_group[0].count == usable_cores()
+    assert config(tmp_path, inner(tmp_path, "graph")).parameters["intra_op_thread_count"].string_value == "1"
 
 
 def test_deploying_the_same_bundle_again_touches_no_file(repository, bundle):
@@ -92,7 +108,7 @@ def test_deploying_the_same_bundle_again_touches_no_file(repository, bundle):
 
 
 def test_deploying_again_repairs_a_damaged_pipeline(repository, bundle):
-    (repository / f"tiny.{bundle.short_id}.graph" / "1" / "model.onnx").write_bytes(b"damaged")
+    (repository / f"tiny.{digits_of(bundle)}.graph" / "1" / "model.onnx").write_bytes(b"damaged")
     deploy(bundle, repository, ONE_EACH)
     verify_repository(repository)
 
@@ -100,14 +116,59 @@ def test_deploying_again_repairs_a_damaged_pipeline(repository, bundle):
 def test_other_settings_for_the_same_bundle_replace_its_configuration(repository, bundle):
     deploy(bundle, repository, ONE_EACH.model_copy(update={"graph_instances": 2}))
     verify_repository(repository)
-    assert config(repository, f"tiny.{bundle.short_id}.graph").instance_group[0].count == 2
+    assert config(repository, inner(repository, "graph")).instance_group[0].count == 2
+
+
+def test_other_settings_keep_the_bundles_id_and_give_its_models_other_names(repository, bundle):
+    (before,) = verify_repository(repository)
+    after = deploy(bundle, repository, ONE_EACH.model_copy(update={"max_queue_delay_us": 250}))
+    assert (after.front_door, after.bundle_id) == (before.front_door, bundle.id)
+    assert set(after.models).isdisjoint(before.models)
+    assert models(repository) == sorted(["tiny", *after.models])
+
+
+@pytest.mark.parametrize("published", range(5))
+def test_a_deployment_killed_between_any_two_steps_leaves_a_pipeline_that_is_whole(
+    repository, bundle, monkeypatch, published
+):
+    from onepath.server import repository as module
+
+    left = iter([module.publish_folder] * published)
+
+    def killed(new, target):
+        publish = next(left, None)
+        if publish is None:
+            raise KeyboardInterrupt
+        publish(new, target)
+
+    monkeypatch.setattr(module, "publish_folder", killed)
+    (before,) = verify_repository(repository)
+    others = ONE_EACH.model_copy(update={"max_queue_delay_us": 250})
+    with pytest.raises(KeyboardInterrupt) if published < 4 else nullcontext():
+        deploy(bundle, repository, others)
+    (after,) = verify_repository(repository)
+    assert (after == before) is (published < 4)
+
+
+def test_the_numbers_that_this_machine_gives_are_the_same_as_those_that_a_person_gives(bundle, tmp_path):
+    cores = usable_cores()
+    given = DeploySettings(preprocess_instances=cores, graph_instances=cores)
+    assert deploy(bundle, tmp_path) == deploy(bundle, tmp_path, given)
+
+
+@pytest.mark.parametrize("asset", ["model.py", "numpy.py", "model.cpython-311-x86_64-linux-gnu.so", "modality.json"])
+def test_an_asset_that_would_be_code_beside_a_model_is_refused(tmp_path, asset):
+    bundle = write_bundle(tmp_path / "bundle", assets={f"assets/text/{asset}": b"boom"})
+    with pytest.raises(BundleIntegrityError, match="give the asset another name") as refused:
+        deploy(bundle, tmp_path / "repository", ONE_EACH)
+    assert refused.value.path == f"assets/text/{asset}"
 
 
 def test_a_new_bundle_takes_over_the_front_door_and_the_old_models_go(repository, bundle, other_bundle):
     assert bundle.id != other_bundle.id
     deploy(other_bundle, repository, ONE_EACH)
     assert verify_repository(repository)[0].bundle_id == other_bundle.id
-    assert models(repository) == ["tiny", *(f"tiny.{other_bundle.short_id}.{p}" for p in ("graph", "image", "text"))]
+    assert models(repository) == ["tiny", *(f"tiny.{digits_of(other_bundle)}.{p}" for p in ("graph", "image", "text"))]
 
 
 def test_the_front_door_is_switched_after_the_new_models_are_there_and_before_the_old_ones_go(
@@ -180,7 +241,7 @@ def test_a_bundle_that_changed_after_it_was_opened_is_not_deployed(bundle, tmp_p
 def test_the_files_that_a_modality_names_lie_beside_its_model(tmp_path):
     bundle = write_bundle(tmp_path / "bundle", assets={"assets/text/words.txt": b"one\ntwo\n"})
     deploy(bundle, tmp_path / "repository", ONE_EACH)
-    asset = tmp_path / "repository" / f"tiny.{bundle.short_id}.text" / "1" / "words.txt"
+    asset = tmp_path / "repository" / f"tiny.{digits_of(bundle)}.text" / "1" / "words.txt"
     assert asset.read_bytes() == b"one\ntwo\n"
 
 
@@ -209,3 +270,11 @@ def test_the_front_door_is_switched_also_where_names_cannot_be_exchanged(reposit
     (deployment,) = verify_repository(repository)
     assert deployment.bundle_id == other_bundle.id
     assert models(repository) == sorted(["tiny", *deployment.models])
+
+
+def test_where_the_second_rename_fails_the_old_folder_is_put_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(publication, "_exchanged", lambda first, second: False)
+    (tmp_path / "old").mkdir()
+    with pytest.raises(FileNotFoundError):
+        publication.publish_folder(tmp_path / "missing", tmp_path / "old")
+    assert models(tmp_path) == ["old"]

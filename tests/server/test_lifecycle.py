@@ -18,7 +18,7 @@ from onepath.contract.errors import BundleIntegrityError, ServerUnavailableError
 from onepath.server import ServerSettings, deploy, start_server
 from tests.server.bundles import scores, write_bundle
 from tests.server.calls import ask_grpc, columns, wait_until
-from tests.server.conftest import FREE_PORTS, ONE_EACH
+from tests.server.conftest import FREE_PORTS, ONE_EACH, digits_of
 
 QUICK = FREE_PORTS.model_copy(update={"drain_timeout_s": 5.0})
 
@@ -149,7 +149,7 @@ def test_a_repository_that_was_served_can_be_served_again(repository, bundle):
     for _ in range(2):
         with start_server(repository, QUICK) as server:
             assert ask_grpc(server, columns([{"text": "a"}]))["row_status"].tolist() == [[0]]
-    with (repository / f"tiny.{bundle.short_id}.graph" / "1" / "model.onnx").open("ab") as graph:
+    with (repository / f"tiny.{digits_of(bundle)}.graph" / "1" / "model.onnx").open("ab") as graph:
         graph.write(b"\0")
     with pytest.raises(BundleIntegrityError, match=r"model\.onnx"):
         start_server(repository, QUICK)

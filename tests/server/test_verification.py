@@ -1,13 +1,18 @@
+import errno
+import importlib.util
 import json
+import marshal
+import os
+import struct
 from pathlib import Path
 
 import pytest
 
 from onepath.contract.bundle import digest_line
 from onepath.contract.digests import canonical_json, sha256_from_bytes
-from onepath.contract.errors import BundleIntegrityError
+from onepath.contract.errors import BundleIntegrityError, ServerUnavailableError
 from onepath.server import start_server, verify_repository
-from tests.server.conftest import FREE_PORTS
+from tests.server.conftest import FREE_PORTS, digits_of
 
 FILES = [
     "tiny/config.pbtxt",
@@ -28,7 +33,7 @@ FILES = [
 
 
 def located(repository, bundle, name):
-    return repository / name.replace("ID", bundle.short_id)
+    return repository / name.replace("ID", digits_of(bundle))
 
 
 def flip_bit(path, position):
@@ -79,6 +84,23 @@ def test_an_extra_file_is_refused_and_named(repository, bundle, folder):
         verify_repository(repository)
 
 
+@pytest.mark.parametrize("folder", ["tiny/2", "tiny.ID.graph/2", "tiny.ID.image/1/sub/folder", "tiny.ID.text/1/a"])
+def test_a_folder_without_a_file_is_refused_and_named(repository, bundle, folder):
+    path = located(repository, bundle, folder)
+    path.mkdir(parents=True)
+    with pytest.raises(BundleIntegrityError, match="empty folder") as refused:
+        verify_repository(repository)
+    assert path.name in refused.value.path
+
+
+@pytest.mark.parametrize("name", ["tiny/1/extra", "tiny.ID.image/1/extra", "tiny.ID.graph/1/extra"])
+def test_a_pipe_is_refused_and_named(repository, bundle, name):
+    os.mkfifo(located(repository, bundle, name))
+    with pytest.raises(BundleIntegrityError, match="neither a file nor a folder") as refused:
+        verify_repository(repository)
+    assert refused.value.path.endswith("extra")
+
+
 @pytest.mark.parametrize("name", ["tiny.ID.graph/1/model.onnx", "tiny.ID.image", "tiny/1/probes.json"])
 def test_a_symbolic_link_is_refused_and_named(repository, bundle, tmp_path, name):
     path = located(repository, bundle, name)
@@ -91,7 +113,7 @@ def test_a_symbolic_link_is_refused_and_named(repository, bundle, tmp_path, name
 
 def test_a_missing_model_is_refused_and_named(repository, bundle, tmp_path):
     located(repository, bundle, "tiny.ID.text").rename(tmp_path / "elsewhere")
-    with pytest.raises(BundleIntegrityError, match=rf"tiny\.{bundle.short_id}\.text"):
+    with pytest.raises(BundleIntegrityError, match=rf"tiny\.{digits_of(bundle)}\.text"):
         verify_repository(repository)
 
 
@@ -102,12 +124,51 @@ def test_bytecode_that_python_wrote_beside_a_model_is_no_damage(repository, bund
     verify_repository(repository)
 
 
-def test_anything_else_in_the_bytecode_folder_is_refused(repository, bundle):
+@pytest.mark.parametrize("name", ["model.so", "other.cpython-311.pyc", "model.py"])
+def test_anything_else_in_the_bytecode_folder_is_refused(repository, bundle, name):
     folder = located(repository, bundle, "tiny.ID.image/1/__pycache__")
     folder.mkdir()
-    (folder / "model.so").write_bytes(b"compiled")
-    with pytest.raises(BundleIntegrityError, match=r"model\.so"):
+    (folder / name).write_bytes(b"compiled")
+    with pytest.raises(BundleIntegrityError) as refused:
         verify_repository(repository)
+    assert refused.value.path == f"1/__pycache__/{name}"
+
+
+@pytest.mark.parametrize("model", ["tiny.ID.graph", "tiny"])
+def test_bytecode_beside_a_model_without_code_is_refused(repository, bundle, model):
+    folder = located(repository, bundle, f"{model}/1/__pycache__")
+    folder.mkdir()
+    (folder / "model.cpython-311.pyc").write_bytes(b"compiled")
+    with pytest.raises(BundleIntegrityError, match=r"model\.cpython-311\.pyc"):
+        verify_repository(repository)
+
+
+def test_a_server_does_not_run_bytecode_that_was_there_before(repository, bundle, tmp_path):
+    source = located(repository, bundle, "tiny.ID.image/1/model.py")
+    ran = tmp_path / "ran"
+    code = compile(f"open({str(ran)!r}, 'w').close()\n{source.read_text()}", source, "exec")
+    compiled = Path(importlib.util.cache_from_source(source))
+    compiled.parent.mkdir()
+    age = source.stat()
+    header = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(age.st_mtime), age.st_size)
+    compiled.write_bytes(header + marshal.dumps(code))
+    with start_server(repository, FREE_PORTS):
+        assert not ran.exists()
+
+
+def test_a_server_is_not_started_where_bytecode_cannot_be_removed(repository, bundle, monkeypatch):
+    folder = located(repository, bundle, "tiny.ID.image/1/__pycache__")
+    folder.mkdir()
+    (folder / "model.cpython-311.pyc").write_bytes(b"compiled")
+    monkeypatch.setattr(os, "rmdir", read_only)
+    monkeypatch.setattr(os, "unlink", read_only)
+    with pytest.raises(ServerUnavailableError, match=r"cannot remove .*__pycache__.*deploy to a new repository"):
+        start_server(repository, FREE_PORTS)
+
+
+def read_only(path, **_):
+    """Do what a read-only file system does, which even root cannot write to."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
 
 def test_a_graph_that_is_not_the_manifests_is_refused_even_where_the_record_was_rewritten(repository, bundle):
