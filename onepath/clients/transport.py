@@ -75,7 +75,8 @@ class Transport(Protocol):
 def unreachable(address: str, reason: str) -> ServerUnavailableError:
     """Return the error of a server that does not answer at all."""
     return ServerUnavailableError(
-        f"cannot reach a server at {address}: {reason}; start one with `onepath serve`, or check the address",
+        f"cannot reach a server at {address}: {_printable(reason)}; start one with `onepath serve`, or check the "
+        "address (gRPC and HTTP have a port each)",
         address=address,
     )
 
@@ -83,9 +84,15 @@ def unreachable(address: str, reason: str) -> ServerUnavailableError:
 def broken(address: str, reason: str) -> ServerUnavailableError:
     """Return the error of a server that answers, but cannot do its work."""
     return ServerUnavailableError(
-        f"the server at {address} failed: {reason}; try again, and look at its log if that does not help",
+        f"the server at {address} failed: {_printable(reason)}; check that the port is that of this protocol (gRPC and "
+        "HTTP have one each), try again, and look at the server's log if that does not help",
         address=address,
     )
+
+
+def _printable(reason: str) -> str:
+    """Return a reason without what a terminal would not show, as when another protocol answers."""
+    return "".join(character if character.isprintable() else "?" for character in reason)[:400]
 
 
 def refused(address: str, reason: str) -> RequestError:

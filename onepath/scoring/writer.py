@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ def published(path: Path, schema: Schema) -> Iterator[RowGroups]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _naming_the_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         try:
             with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
                 groups = RowGroups(writer)
@@ -68,6 +70,14 @@ def published(path: Path, schema: Schema) -> Iterator[RowGroups]:
             _flush_to_disk(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of this file left when they were killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if writer.isdigit() and not Path(f"/proc/{writer}").exists():
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

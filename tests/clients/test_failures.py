@@ -5,8 +5,8 @@ import time
 import pytest
 
 from onepath.clients import Client, HttpClient, PipelineClient
-from onepath.contract.errors import DeadlineExceededError, RequestError, ServerUnavailableError
-from tests.clients.triton import SLOW_S
+from onepath.contract.errors import DeadlineExceededError, OnepathError, RequestError, ServerUnavailableError
+from tests.clients.triton import SLOW_S, Served
 
 
 def test_an_unknown_pipeline_is_answered_with_the_ready_ones_and_the_nearest(client: PipelineClient) -> None:
@@ -79,3 +79,10 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 def test_a_grpc_address_has_no_scheme(address: str) -> None:
     with pytest.raises(RequestError, match="is no gRPC address"):
         Client(address)
+
+
+def test_what_another_protocol_answers_is_shown_in_printable_characters_with_a_hint(served: Served) -> None:
+    with HttpClient(served.grpc, timeout_s=5) as client, pytest.raises(OnepathError) as refused:
+        client.predict("digits", text="seven")
+    assert str(refused.value).isprintable()
+    assert "HTTP" in str(refused.value)

@@ -1,3 +1,6 @@
+import os
+import subprocess
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,3 +63,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         published(tmp_path / "taken" / "rows.parquet", SCHEMA),
     ):
         pass
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_running_ones_is_not(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".rows.parquet.{ended.pid}.tmp"
+    running = tmp_path / f".rows.parquet.{os.getppid()}.tmp"
+    left.write_bytes(b"half")
+    running.write_bytes(b"half")
+    with published(tmp_path / "rows.parquet", SCHEMA) as groups:
+        groups.add(batch(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running.name, "rows.parquet"])
