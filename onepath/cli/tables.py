@@ -29,7 +29,10 @@ def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
-    console.print(Text(title, style="bold"), table, sep="\n")
+    with console.capture() as shown:
+        console.print(Text(title, style="bold"), table, sep="\n")
+    lines = shown.get().splitlines()
+    sys.stdout.write("\n".join(line.rstrip() for line in lines).rstrip() + "\n\n")
 
 
 def print_chain(manifest: Manifest) -> None:

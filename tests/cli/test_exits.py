@@ -70,18 +70,33 @@ def test_an_option_value_after_two_dashes_is_left_alone(onepath):
     assert "Traceback" not in found.stderr
 
 
+STRANGE = (
+    "import onepath.export.trained as t; "
+    "return t.Trained(type('Strange', (dict,), {'__contains__': lambda *a: 1 / 0})())"
+)
+"""Training code that returns what no check expects."""
+
+
 def test_an_unforeseen_error_exits_with_70_and_says_how_to_see_more(onepath_process, recipe):
-    done = onepath_process("build", recipe("raise ZeroDivisionError('a fault of the recipe')"))
+    done = onepath_process("build", recipe(STRANGE))
     assert done.returncode == 70
-    assert "onepath failed unexpectedly (ZeroDivisionError: a fault of the recipe)" in done.stderr
+    assert "onepath failed unexpectedly (ZeroDivisionError: division by zero)" in done.stderr
     assert "run again with --debug" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_where_an_unforeseen_error_arose(onepath_process, recipe):
-    done = onepath_process("build", recipe("raise ZeroDivisionError"), "--debug")
+    done = onepath_process("build", recipe(STRANGE), "--debug")
     assert done.returncode == 70
     assert "train.py" in done.stderr
+
+
+def test_a_fault_of_training_code_exits_with_1_and_debug_shows_where(onepath_process, recipe):
+    quiet = onepath_process("build", recipe("raise ZeroDivisionError('a fault of the recipe')"))
+    assert quiet.returncode == 1
+    assert "raised ZeroDivisionError: a fault of the recipe; run again with --debug" in quiet.stderr
+    assert "Traceback" not in quiet.stderr
+    assert "in train\n" in onepath_process("build", recipe("raise ZeroDivisionError"), "--debug").stderr
 
 
 def test_ctrl_c_exits_with_130_and_no_traceback(onepath_process, recipe):
