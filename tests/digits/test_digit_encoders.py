@@ -14,6 +14,8 @@ from digit_encoders import DigitEncoder, audio_encoder, image_encoder, text_enco
 from log_mel import LogMel, mel_filters
 from pathway import LAYERS, attach_pathway, scales_of
 
+from onepath.export.collapse import collapse
+
 MAKERS: dict[str, Callable[[], DigitEncoder]] = {
     "image": lambda: image_encoder(40),
     "audio": lambda: audio_encoder(8000),
@@ -149,3 +151,25 @@ def test_a_pathway_with_a_scale_adds_the_audio_s_weights() -> None:
     attach_pathway(image, audio)
     image.trunk.blocks[1].mlp.fc1.parametrizations.weight[0].scale.fill_(0.5)
     torch.testing.assert_close(image.trunk.blocks[1].mlp.fc1.weight, own + 0.5 * other)
+
+
+def test_the_collapsed_image_encoder_loads_strictly_into_the_plain_class() -> None:
+    torch.manual_seed(0)
+    attached = image_encoder(40).eval()
+    attach_pathway(attached, audio_encoder(8000))
+    scale = [parameter for parameter in attached.parameters() if parameter.shape == (1,)]
+    assert len(scale) == 12
+    with torch.no_grad():
+        for parameter in scale:
+            parameter.fill_(0.3)
+    collapsed, _ = collapse(attached)
+    plain = image_encoder(40).eval()
+    plain.load_state_dict(collapsed.state_dict(), strict=True)
+    values = values_of("image", 5)
+    with torch.inference_mode():
+        expected = attached(values)
+        torch.testing.assert_close(plain(values), expected, rtol=0, atol=1e-5)
+        for parameter in scale:
+            parameter.zero_()
+        assert (plain(values) - attached(values)).abs().max() > 1e-3
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in collapsed.parameters())
