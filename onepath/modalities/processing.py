@@ -12,7 +12,7 @@ from onepath.contract.manifest import ModalityEntry
 from onepath.contract.modality import Processor
 from onepath.contract.plugins import load_plugin
 from onepath.contract.tensors import TensorSpec
-from onepath.modalities.errors import SettingsError, TensorMismatchError
+from onepath.modalities.setup_errors import SettingsError, TensorMismatchError
 
 Options = Mapping[str, Any]
 """Settings or limits as read from YAML or JSON; the plug-in's own pydantic model validates them."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onepath.modalities.decoding import corrupt_on_failure, require_module
-from onepath.modalities.errors import CorruptError, SettingsError
+from onepath.modalities.errors import CorruptError
+from onepath.modalities.setup_errors import SettingsError
 
 PAD_ID = 0
 """The id of padding, unless a tokenizers file says otherwise."""

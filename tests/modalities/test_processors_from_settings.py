@@ -14,7 +14,7 @@ from onepath.contract.manifest import ModalityEntry
 from onepath.contract.plugins import known_plugins
 from onepath.contract.tensors import TensorSpec
 from onepath.modalities import processor_from_entry, processor_from_settings, settings_in_full, tensor_from_settings
-from onepath.modalities.errors import SettingsError, TensorMismatchError
+from onepath.modalities.setup_errors import SettingsError, TensorMismatchError
 
 DIGITS = {
     "image": ({"height": 16, "width": 16, "channels": 1}, "uint8", (1, 16, 16)),

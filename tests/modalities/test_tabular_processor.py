@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from onepath.modalities.errors import SettingsError
+from onepath.modalities.setup_errors import SettingsError
 from tests.modalities.media_files import processor
 
 COLUMNS = [{"name": "age", "mean": 40.0, "scale": 10.0}, {"name": "weight", "mean": 70.0, "scale": 20.0}]

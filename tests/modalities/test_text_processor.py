@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from onepath.contract.errors import MissingExtraError
 from onepath.modalities.decoding import require_module
-from onepath.modalities.errors import SettingsError
+from onepath.modalities.setup_errors import SettingsError
 from onepath.modalities.text import LATIN
 from tests.modalities.media_files import processor
 
