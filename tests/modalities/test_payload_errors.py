@@ -9,7 +9,7 @@ import pytest
 
 from onepath.contract.errors import PayloadError
 from onepath.contract.tensors import TensorSpec
-from onepath.modalities import errors
+from onepath.modalities import errors, setup_errors
 
 SPEC = TensorSpec(name="x", dtype="uint8", shape=(1,))
 EVERY = [
@@ -38,8 +38,8 @@ EVERY = [
     errors.DecoderFailedError("a reason"),
 ]
 SET_UP = [
-    errors.SettingsError("x", "image", [("settings.height", "too low")]),
-    errors.TensorMismatchError("x", made=SPEC, declared=SPEC),
+    setup_errors.SettingsError("x", "image", [("settings.height", "too low")]),
+    setup_errors.TensorMismatchError("x", made=SPEC, declared=SPEC),
 ]
 
 
