@@ -16,6 +16,7 @@ from onepath.contract.deployment import Deployment
 from onepath.contract.errors import ServerUnavailableError
 from onepath.contract.probes import probes_from_file
 from onepath.server.control import ADMIN_HEADER, RESTRICTED, is_ready
+from onepath.server.held_signals import HeldSignals
 from onepath.server.logs import reason_from_log
 from onepath.server.names import PROBES, VERSION
 from onepath.server.ports import choose_ports, connect_address
@@ -57,16 +58,18 @@ def start_server(
         raise ServerUnavailableError(f"{repository} holds no pipeline to serve; deploy a bundle to it first")
     installation = installation or find_triton()
     _remove_bytecode(repository, deployments)
-    server = _launch(repository, deployments, settings, installation)
-    try:
-        _wait_until_loaded(server, settings.start_timeout_s)
-        server.reports = probe_pipelines(server.grpc_address, repository, deployments)
-    except ServerUnavailableError as error:
-        server.abandon()
-        raise ServerUnavailableError(f"{error} (the server's log is {server.log_file})") from error
-    except BaseException:
-        server.drain()
-        raise
+    with HeldSignals() as held:
+        server = _launch(repository, deployments, settings, installation)
+        try:
+            held.release()  # from here on, whatever ends this also ends the server
+            _wait_until_loaded(server, settings.start_timeout_s)
+            server.reports = probe_pipelines(server.grpc_address, repository, deployments)
+        except ServerUnavailableError as error:
+            server.abandon()
+            raise ServerUnavailableError(f"{error} (the server's log is {server.log_file})") from error
+        except BaseException:
+            server.drain()
+            raise
     logger.info("serving %s on %s", ", ".join(server.front_doors), server.grpc_address)
     return server
 

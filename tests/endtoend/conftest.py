@@ -1,4 +1,5 @@
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from onepath.contract.probes import Probe, probes_from_file
 from onepath.server import ServerSettings, start_server
 
 PROJECT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).with_name("onepath")
 RELEASED = PROJECT / "model_repository"
 FREE_PORTS = ServerSettings(grpc_port=None, http_port=None, metrics_port=None)
 

@@ -10,7 +10,7 @@ import pytest
 import tritonclient.grpc
 
 from onepath.clients import Client, HttpClient
-from tests.endtoend.conftest import PATTERN_IDS, PATTERNS, PROJECT, RELEASED
+from tests.endtoend.conftest import PATTERN_IDS, PATTERNS, PROGRAM, PROJECT, RELEASED
 
 MODALITIES = ("image", "audio", "text")
 TOLERANCE = 1e-5
@@ -97,7 +97,7 @@ def scored(released, tmp_path_factory):
         }
     )
     pq.write_table(table, folder / "rows.parquet")
-    command = ["onepath", "score", "digits", "--repository", RELEASED, "--input", folder / "rows.parquet"]
+    command = [PROGRAM, "score", "digits", "--repository", RELEASED, "--input", folder / "rows.parquet"]
     subprocess.run([*command, "--output", folder / "scored"], check=True, capture_output=True, cwd=folder)
     return pq.read_table(folder / "scored" / "rows.parquet").to_pylist()
 

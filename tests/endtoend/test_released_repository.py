@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from onepath.server.verification import verify_repository
-from tests.endtoend.conftest import RELEASED
+from tests.endtoend.conftest import PROGRAM, RELEASED
 
 
 def tracked_files():
@@ -32,7 +32,7 @@ def flip_bit(path):
 @pytest.mark.parametrize("name", [str(path.relative_to(RELEASED)) for path in tracked_files()])
 def test_one_flipped_bit_of_any_file_is_refused_by_name(repository_copy, name):
     flip_bit(repository_copy / name)
-    done = subprocess.run(["onepath", "verify", repository_copy], capture_output=True, text=True, check=False)
+    done = subprocess.run([PROGRAM, "verify", repository_copy], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert name.rpartition("/")[2] in done.stderr
 
@@ -40,7 +40,7 @@ def test_one_flipped_bit_of_any_file_is_refused_by_name(repository_copy, name):
 def test_serve_refuses_a_repository_with_one_flipped_bit(repository_copy):
     (graph,) = repository_copy.glob("digits.*.graph/1/model.onnx")
     flip_bit(graph)
-    command = ["onepath", "serve", repository_copy, "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+    command = [PROGRAM, "serve", repository_copy, "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "model.onnx" in done.stderr
