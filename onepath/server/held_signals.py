@@ -33,7 +33,8 @@ class HeldSignals:
         """Restore the usual handlers, and raise the signals that came in the meantime."""
         usual, self._usual = self._usual, {}
         for number, handler in usual.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that was not set by Python, which cannot be set again by it
+                signal.signal(number, handler)
         noted, self._noted = self._noted, []
         for number in dict.fromkeys(noted):
             signal.raise_signal(number)
