@@ -8,9 +8,9 @@ from pathlib import Path
 
 from onepath.cli.progress import shown_progress
 from onepath.contract.bundle import Bundle, open_bundle
+from onepath.contract.publication import publish_folder, staging_folder
 from onepath.export.build import build
 from onepath.server import DeploySettings, ServerSettings, deploy, start_server
-from onepath.server.publication import publish_folder, staging_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 RELEASED = PROJECT / "model_repository"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_li
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import FileEntry, Manifest
+from onepath.contract.publication import publish_folder, staging_folder, write_tree
 
 
 def write_bundle(
@@ -28,22 +26,17 @@ def write_bundle(
         BundleIntegrityError: what was written does not pass its own check.
     """
     check_place(path)
-    staged = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        for name, content in files.items():
-            _write(staged / name, content)
+    with staging_folder(path.parent) as staging:
+        staged = staging / path.name
         entries = {
             name: FileEntry(sha256=sha256_from_bytes(content), size_bytes=len(content))
             for name, content in files.items()
         }
         manifest = canonical_json(manifest_from_files(entries).model_dump(mode="json"))
-        _write(staged / MANIFEST, manifest)
-        _write(staged / MANIFEST_DIGEST, digest_line(sha256_from_bytes(manifest), MANIFEST).encode())
+        digest = digest_line(sha256_from_bytes(manifest), MANIFEST).encode()
+        write_tree(staged, {**files, MANIFEST: manifest, MANIFEST_DIGEST: digest})
         open_bundle(staged)
-        staged.chmod(0o755)
-        _replace(staged, path)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        publish_folder(staged, path)
     return open_bundle(path)
 
 
@@ -66,21 +59,3 @@ def check_place(path: Path) -> None:
         raise BundleIntegrityError(
             str(path), "is there and is not a bundle", advice="move it away, or choose another --output"
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(staged: Path, path: Path) -> None:
-    if not path.exists():
-        staged.rename(path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-    path.rename(old / path.name)
-    staged.rename(path)
-    shutil.rmtree(old)

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from onepath.contract.bundle import Bundle
 from onepath.contract.deployment import Deployment
 from onepath.contract.errors import BundleIntegrityError
+from onepath.contract.publication import locked, publish_folder, staging_folder, write_tree
 from onepath.server.layout import Source, deployment_from_source, files_from_source, record_files, source_from_bundle
 from onepath.server.names import CONFIG, FRONT_DOOR_FILES, VERSION, is_inner_model
-from onepath.server.publication import locked, publish_folder, staging_folder, write_tree
 from onepath.server.settings import DeploySettings
 from onepath.server.verification import verify_pipeline
 

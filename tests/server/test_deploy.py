@@ -8,10 +8,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
+from onepath.contract import publication
 from onepath.contract.bundle import open_bundle
 from onepath.contract.digests import sha256_from_file
 from onepath.contract.errors import BundleIntegrityError
-from onepath.server import DeploySettings, deploy, publication, verify_repository
+from onepath.server import DeploySettings, deploy, verify_repository
 from onepath.server.settings import usable_cores
 from tests.server.bundles import write_bundle
 from tests.server.conftest import ONE_EACH, digits_of
