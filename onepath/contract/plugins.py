@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from onepath.contract.errors import UnknownPluginError
 
-Group = Literal["onepath.modalities", "onepath.merge_methods", "onepath.collapse_rules"]
+Group = Literal["onepath.modalities", "onepath.merge_methods", "onepath.weight_merges", "onepath.collapse_rules"]
 
 
 def known_plugins(group: Group) -> list[str]:
