@@ -23,7 +23,7 @@ def cross_modal(module: nn.Module) -> Folding | None:
         FoldedLayer(
             entry.weight,
             "cross_modal",
-            f"{len(entry.scales)} auxiliary into one weight",
+            f"{len(entry.scales)} {'auxiliary' if len(entry.scales) == 1 else 'auxiliaries'} into one weight",
             entry.relative_change,
             entry.scales,
         )

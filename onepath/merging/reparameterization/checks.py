@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.reparameterization.memory import ByteRange, memory_of, overlaps
 from onepath.merging.reparameterization.plan import Pair, Plan
-from onepath.merging.reparameterization.weights import (
-    WeightAddress,
-    cross_modal_chain,
-    parametrizations_of,
-    weights_of,
-)
+from onepath.merging.reparameterization.rows import taken_rows
+from onepath.merging.reparameterization.slices import check_rows
+from onepath.merging.reparameterization.weights import WeightAddress, cross_modal_chain, weights_of
 
 
 def check_plan(plan: Plan, target: nn.Module, auxiliary: nn.Module) -> None:
     """Check every pair of a plan against the two models.
 
     Raises:
-        UnsupportedModuleError: the plan is empty; a path is unknown or comes twice; shapes differ; a weight is not a
-            dense floating-point tensor with data and finite values; the target's is shared with another layer, belongs
-            to the auxiliary too, or is parametrised by something else.
+        UnsupportedModuleError: the plan is empty; a path or a row is unknown or comes twice; shapes or layouts differ;
+            a layer is not linear in its weight; a weight is not a dense floating-point tensor with data and finite
+            values; the target's is shared with another layer, belongs to the auxiliary too, or is parametrised by
+            something else; weights on several devices are to share a λ.
     """
     if not plan.pairs:
         raise UnsupportedModuleError("the plan", "it has no pairs", "name layers that both models have")
-    _refuse_twice(plan)
     mine, theirs = weights_of(target), weights_of(auxiliary)
-    ranges = [span for address in mine.values() for span in _memory(address)]
     for pair in plan.pairs:
         _known(pair.target, mine, "target")
         _known(pair.auxiliary, theirs, "auxiliary")
+    _refuse_twice(plan)
+    ranges = [span for address in mine.values() for span in memory_of(address)]
+    for pair in plan.pairs:
         _check_pair(pair, mine[pair.target], theirs[pair.auxiliary])
         _refuse_shared(mine[pair.target], ranges)
+    _refuse_devices(plan, mine)
+
+
+def added_part(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> Tensor:
+    """Return a view of what a pair adds, laid out as the target's weight is."""
+    part = taken_rows(theirs.value, pair.auxiliary_rows, axis=theirs.output_axis)
+    return part.t() if mine.output_axis != theirs.output_axis else part
 
 
 def _check_pair(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> None:
@@ -45,22 +51,47 @@ def _check_pair(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> None:
         raise UnsupportedModuleError(
             mine.layer, "its weight is already parametrised by something else", "remove that parametrisation first"
         )
-    _check_tensor(mine.layer, mine.value, "target")
-    _check_tensor(theirs.layer, theirs.value, "auxiliary")
-    if mine.value.shape != theirs.value.shape:
-        raise UnsupportedModuleError(
-            mine.layer,
-            f"the target's weight is {tuple(mine.value.shape)} and the auxiliary's {theirs.layer} is "
-            f"{tuple(theirs.value.shape)}",
-            "choose an auxiliary with the same width, or leave the layer out with layers=[…]",
-        )
-    if tuple(mine.value.shape) != pair.shape:
-        raise UnsupportedModuleError(
-            mine.layer, f"its weight is {tuple(mine.value.shape)}, and the plan says {pair.shape}", "make a new plan"
-        )
-    if _overlaps(_memory(mine), _memory(theirs)):
+    _check_layer(mine)
+    for address, rows, role in ((mine, pair.target_rows, "target"), (theirs, pair.auxiliary_rows, "auxiliary")):
+        _check_tensor(address.layer, address.value, role)
+        check_rows(address, rows)
+    _check_shapes(pair, mine, theirs)
+    if overlaps(memory_of(mine), memory_of(theirs)):
         raise UnsupportedModuleError(
             mine.layer, "target and auxiliary share this weight's memory", "give the auxiliary as a deep copy"
+        )
+
+
+def _check_shapes(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> None:
+    if (mine.output_axis != theirs.output_axis) != pair.transposed:
+        raise UnsupportedModuleError(
+            mine.layer, f"the plan says transposed={pair.transposed}, and the layers differ in that", "make a new plan"
+        )
+    part, added = taken_rows(mine.value, pair.target_rows, axis=mine.output_axis), added_part(pair, mine, theirs)
+    if part.shape != added.shape:
+        raise UnsupportedModuleError(
+            mine.layer + pair.left.removeprefix(pair.target),
+            f"the target's weight is {tuple(part.shape)} and the auxiliary's "
+            f"{theirs.layer}{pair.right.removeprefix(pair.auxiliary)} is {tuple(added.shape)}",
+            "choose an auxiliary with the same width, or leave the layer out with layers=[…]",
+        )
+    if tuple(part.shape) != pair.shape:
+        raise UnsupportedModuleError(
+            mine.layer, f"its weight is {tuple(part.shape)}, and the plan says {pair.shape}", "make a new plan"
+        )
+
+
+def _check_layer(address: WeightAddress) -> None:
+    module = address.module
+    is_recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+    renormalises = isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None
+    if is_recurrent or renormalises or isinstance(module, nn.PReLU):
+        raise UnsupportedModuleError(
+            address.layer,
+            f"a {type(module).__name__} is not linear in its weight"
+            + (" with max_norm, which rewrites it at every call" if renormalises else "")
+            + ", so that a second path would not be a sum",
+            "leave the layer out of the plan",
         )
 
 
@@ -80,56 +111,48 @@ def _check_tensor(name: str, weight: Tensor, role: str) -> None:
         )
 
 
-def _refuse_shared(address: WeightAddress, ranges: list[_Range]) -> None:
+def _refuse_shared(address: WeightAddress, ranges: list[ByteRange]) -> None:
     # The list holds the weight's own range too: one that overlaps is the weight, two are another's as well.
-    if _overlaps(_memory(address), ranges) > len(_memory(address)):
+    if overlaps(memory_of(address), ranges) > len(memory_of(address)):
         raise UnsupportedModuleError(
             address.layer, "its weight is shared with another layer, which would change too", "untie the two first"
         )
 
 
 def _refuse_twice(plan: Plan) -> None:
-    for path, count in Counter(pair.target for pair in plan.pairs).items():
-        if count > 1:
-            raise UnsupportedModuleError(path, f"it is the target of {count} pairs of one plan", "make a plan for each")
+    for path, pairs in by_target(plan.pairs).items():
+        spans = sorted(pair.target_rows for pair in pairs if pair.target_rows)
+        if len(spans) < len(pairs) > 1:
+            raise UnsupportedModuleError(
+                path, f"it is the target of {len(pairs)} pairs of one plan", "make a plan for each"
+            )
+        for first, second in pairwise(spans):
+            if second[0] < first[1]:
+                raise UnsupportedModuleError(
+                    path,
+                    f"it is the target of 2 pairs of one plan in its rows {second[0]}:{min(first[1], second[1])}",
+                    "make a plan for each",
+                )
 
 
-def _known(path: str, known: dict[str, WeightAddress], role: str) -> None:
+def by_target(pairs: Iterable[Pair]) -> Mapping[str, Sequence[Pair]]:
+    """Return the pairs of each of the target's parameters, by its path."""
+    found: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.target, []).append(pair)
+    return found
+
+
+def _refuse_devices(plan: Plan, mine: Mapping[str, WeightAddress]) -> None:
+    devices: dict[str, torch.device] = {}
+    for pair in plan.pairs:
+        device = mine[pair.target].value.device
+        if devices.setdefault(pair.scale_name, device) != device:
+            raise UnsupportedModuleError(
+                pair.target, f"its λ {pair.scale_name} is also that of a weight on another device", "give it its own λ"
+            )
+
+
+def _known(path: str, known: Mapping[str, WeightAddress], role: str) -> None:
     if path not in known:
         raise UnsupportedModuleError(path, f"the {role} has no parameter of this path", "make a new plan")
-
-
-class _Range(NamedTuple):
-    """Bytes of memory from the first to before the last."""
-
-    device: torch.device
-    first: int
-    last: int
-
-
-def _overlaps(ranges: list[_Range], others: list[_Range]) -> int:
-    """Return how many pairs of ranges have bytes in common."""
-    return sum(a.device == b.device and a.first < b.last and b.first < a.last for a in ranges for b in others)
-
-
-def _memory(address: WeightAddress) -> list[_Range]:
-    """Return where the tensors that make up a weight lie; addresses tell also storages made over the same memory."""
-    return [_range(tensor) for tensor in _stored(address) if _has_memory(tensor)]
-
-
-def _range(tensor: Tensor) -> _Range:
-    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    first = tensor.data_ptr()
-    return _Range(tensor.device, first, first + (reach + 1) * tensor.element_size())
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    return not is_lazy(tensor) and tensor.layout is torch.strided and not tensor.is_meta and tensor.numel() > 0
-
-
-def _stored(address: WeightAddress) -> list[Tensor]:
-    links = parametrizations_of(address.module)
-    if address.tensor_name in links:
-        held = links[address.tensor_name]
-        return [*held.parameters(recurse=False), *held.buffers(recurse=False)]
-    return [address.value]

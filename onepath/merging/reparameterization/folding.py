@@ -28,7 +28,7 @@ class FoldedWeight:
 
     Attributes:
         weight: its path.
-        scales: λ of each auxiliary.
+        scales: λ of each auxiliary, or of each part of the weight that has its own.
         relative_change: ‖ΔW‖/‖W‖; infinite if W was zero.
         dtype: the precision that it is stored in.
     """
@@ -105,8 +105,8 @@ def _value(address: WeightAddress) -> Tensor:
     plain = _parametrization(address).original
     total = plain.to(torch.promote_types(plain.dtype, torch.float32))
     for link in chain:
-        # A product and a sum, not one fused operation: this is bit for bit what training saw in float32.
-        total = total + link.scale.to(total.dtype) * link.auxiliary.to(total.dtype)
+        _check_scale(address, link)
+        total = link.added_to(total)  # bit for bit what training saw in float32
     value: Tensor = total.to(plain.dtype)
     if not torch.isfinite(value).all():
         raise UnsupportedModuleError(
@@ -115,6 +115,17 @@ def _value(address: WeightAddress) -> Tensor:
             "look at its scale, or collapse in a wider precision",
         )
     return value
+
+
+def _check_scale(address: WeightAddress, link: CrossModalWeight) -> None:
+    # A class of another name computes λ or the sum in its own way, perhaps from the input.
+    if type(link) is not CrossModalWeight or link.scale.shape != (1,):
+        raise UnsupportedModuleError(
+            address.layer,
+            "its scale λ is not one stored number: "
+            f"{type(link).__name__} has one of shape {tuple(link.scale.shape)}, or computes it",
+            "set every λ to a parameter of shape (1,)",
+        )
 
 
 @torch.no_grad()

@@ -1,143 +1,187 @@
-"""Making a plan: an explicit map, patterns with a block index, names, or every linear layer that both models have."""
+"""Making a plan: an explicit map, patterns with a block index, known families, or one name and shape in both models."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.reparameterization.biases import with_biases
 from onepath.merging.reparameterization.checks import check_plan
-from onepath.merging.reparameterization.plan import Pair, Plan
+from onepath.merging.reparameterization.depths import Depth
+from onepath.merging.reparameterization.family_detection import (
+    BlockList,
+    Place,
+    block_lists,
+    chosen_lists,
+    places,
+)
+from onepath.merging.reparameterization.family_pairing import FamilyPairing, Match, paired_lists
+from onepath.merging.reparameterization.heads import check_heads
+from onepath.merging.reparameterization.name_pairing import (
+    are_numbered_alike,
+    listed_names,
+    mapped,
+    name_matches,
+    of_one_name,
+    of_one_shape,
+    shared_names,
+)
+from onepath.merging.reparameterization.plan import Pair, Plan, Role
+from onepath.merging.reparameterization.rows import taken_rows
+from onepath.merging.reparameterization.scale_names import ScalePer, with_scale_names
 from onepath.merging.reparameterization.weights import (
-    WeightAddress,
     block_index,
-    block_template,
-    find_weight,
+    computed_layers,
     linear_weights_of,
-    weights_of,
+    refuse_computed,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Layers = Mapping[str, str] | Sequence[str]
-"""Target layer to auxiliary layer, with `{i}` for a block index in both or neither; or names that both models have."""
+"""Target layer to auxiliary layer, with `{i}` for a block index in both or neither; or names of the target's layers."""
 
 
-def plan_reparameterization(target: nn.Module, auxiliary: nn.Module, *, layers: Layers | None = None) -> Plan:
+class PairingOptions(TypedDict, total=False):
+    """What else `plan_reparameterization` may be told.
+
+    Attributes:
+        roles: of the blocks' layers, only these, such as `["qkv", "fc2"]`; the families must be known.
+        depth: what to do where the numbers of blocks differ; refuse it by default, see `Depth`.
+        target_blocks: path of the target's block list, where it has several, as both towers of CLIP are.
+        auxiliary_blocks: the same of the auxiliary.
+        biases: add the auxiliary's biases too, by the λ of their weights: b̂ = b + Σ λ·b'.
+        scale_per: how many λ the queries, keys and values of a block have, see `ScalePer`.
+        strict: refuse what is otherwise warned of: attention layers with different numbers of heads.
+    """
+
+    roles: Sequence[Role] | None
+    depth: Depth
+    target_blocks: str | None
+    auxiliary_blocks: str | None
+    biases: bool
+    scale_per: ScalePer
+    strict: bool
+
+
+def plan_reparameterization(
+    target: nn.Module, auxiliary: nn.Module, *, layers: Layers | None = None, **options: Unpack[PairingOptions]
+) -> Plan:
     """Return the checked plan that pairs the weights of two models; neither is changed.
 
     Args:
         target: the model to extend.
         auxiliary: the model whose weights are added.
         layers: a mapping `{"blocks.{i}.attn.qkv": "layers.{i}.self_attn.in_proj_weight"}`, where `{i}` stands for every
-            block index; or a list of layer names, whole or from after the block index, where `*` stands for anything.
-            Without it, every linear layer in a repeated block that both models have under one name (every such linear
-            layer at all, if there are no repeated blocks).
+            block index, and `[k]` or `[0:64]` at the end of a name for some of its output rows; a pair that is written
+            out goes before a pattern. Or a list of the target's layers, whole or from after the block index, where `*`
+            stands for anything. Without it, every linear layer of the blocks. Where both models are of known families,
+            layers are paired by what they do in a block, fused queries, keys and values with separate ones too;
+            otherwise by name, and models without a common name by position and shape.
+        options: see `PairingOptions`.
 
     Raises:
-        UnsupportedModuleError: nothing matches, or a pair cannot be treated exactly; see `check_plan`.
+        UnsupportedModuleError: nothing matches, what matches is not clear, or a pair cannot be treated exactly; see
+            `check_plan`.
     """
     if target is auxiliary:
         raise UnsupportedModuleError(
             "the target as its own auxiliary", "both are the same object", "give a second model, or a deep copy"
         )
-    found = list(_pairs(target, auxiliary, layers))
-    plan = Plan(tuple(Pair(mine.path, theirs.path, tuple(mine.value.shape)) for mine, theirs in found))
+    if layers is not None and options.get("roles") is not None:
+        raise UnsupportedModuleError("layers and roles together", "each says what to pair", "give one of them")
+    pairing = _Pairing(target, auxiliary, options)
+    pairs = pairing.pairs(pairing.matches(layers))
+    plan = Plan(tuple(with_biases(pairs, target, auxiliary) if options.get("biases") else pairs))
     check_plan(plan, target, auxiliary)
+    check_heads(plan, target, auxiliary, strict=options.get("strict", False))
     return plan
 
 
-def _pairs(
-    target: nn.Module, auxiliary: nn.Module, layers: Layers | None
-) -> Iterator[tuple[WeightAddress, WeightAddress]]:
-    if isinstance(layers, Mapping):
-        for mine, theirs in layers.items():
-            yield from _mapped(target, auxiliary, mine, theirs)
-        return
-    known, others = linear_weights_of(target), linear_weights_of(auxiliary)
-    names = _default_names(known, others) if layers is None else _listed_names(known, layers)
-    _check_depth(names, known, others)
-    for name in names:
-        yield known[name], find_weight(auxiliary, name, role="auxiliary")
+@dataclass(frozen=True)
+class _Pairing:
+    target: nn.Module
+    auxiliary: nn.Module
+    options: PairingOptions
 
+    @property
+    def depth(self) -> Depth:
+        return self.options.get("depth", "same")
 
-def _mapped(
-    target: nn.Module, auxiliary: nn.Module, mine: str, theirs: str
-) -> Iterator[tuple[WeightAddress, WeightAddress]]:
-    if ("{i}" in mine) != ("{i}" in theirs):
-        raise UnsupportedModuleError(
-            f"{mine} -> {theirs}", "only one of the two has {i}", "write {i} in both, or a pair for each block"
-        )
-    if "{i}" not in mine:
-        yield find_weight(target, mine, role="target"), find_weight(auxiliary, theirs, role="auxiliary")
-        return
-    indices, others = _indices(target, mine), _indices(auxiliary, theirs)
-    if not indices:
-        raise UnsupportedModuleError(mine, "no layer of the target matches", "take a path from named_parameters()")
-    _refuse_depth(mine, indices, theirs, others)
-    for index in sorted(indices):
-        yield (
-            find_weight(target, mine.replace("{i}", str(index)), role="target"),
-            find_weight(auxiliary, theirs.replace("{i}", str(index)), role="auxiliary"),
-        )
+    def matches(self, layers: Layers | None) -> list[Match]:
+        if isinstance(layers, Mapping):
+            return mapped(self.target, self.auxiliary, layers, self.depth)
+        self._refuse_computed(layers)
+        return self._default() if layers is None else self._listed(layers)
 
-
-def _indices(model: nn.Module, pattern: str) -> set[int]:
-    expression = re.compile(re.escape(pattern).replace(r"\{i\}", r"(\d+)") + r"(?:\.(?:weight|in_proj_weight))?")
-    matches = (expression.fullmatch(path) for path in weights_of(model))
-    return {int(match.group(1)) for match in matches if match}
-
-
-def _default_names(known: Mapping[str, WeightAddress], others: Mapping[str, WeightAddress]) -> list[str]:
-    both = {block_template(name) for name in known} & {block_template(name) for name in others}
-    shared = [name for name in known if block_template(name) in both]
-    repeated = [name for name in shared if block_index(name) is not None]
-    chosen = repeated or [name for name in shared if known[name].value.shape == others[name].value.shape]
-    if not chosen:
-        raise UnsupportedModuleError(
-            "this pair of models",
-            "no linear layer has the same name in both",
-            'say which belong together, such as layers={"blocks.{i}.mlp.fc1": "layers.{i}.linear1"}',
-        )
-    return chosen
-
-
-def _listed_names(known: Mapping[str, WeightAddress], layers: Sequence[str]) -> list[str]:
-    if isinstance(layers, str):
-        layers = [layers]
-    for pattern in layers:
-        if not any(_matches(address, pattern) for address in known.values()):
+    def _default(self) -> list[Match]:
+        by_family = self._by_family(self._block_lists())
+        if by_family:
+            return by_family
+        if self.options.get("roles") is not None:
             raise UnsupportedModuleError(
-                f"the layer name {pattern!r}",
-                "no linear layer of the target has it",
-                f"use some of {', '.join(sorted({block_template(a.layer) for a in known.values()})[:8])}",
+                "roles", "one of the models has no blocks of a known family", "map the layers with layers={…}"
             )
-    return [name for name, address in known.items() if any(_matches(address, pattern) for pattern in layers)]
+        known, others = linear_weights_of(self.target), linear_weights_of(self.auxiliary)
+        shared = [] if are_numbered_alike(known, others) else shared_names(known, others)
+        if shared:
+            return list(of_one_name(self.target, self.auxiliary, shared, self.depth))
+        matches = of_one_shape(known, others)
+        if not matches:
+            raise _nothing_shared()
+        return matches
+
+    def _listed(self, layers: Sequence[str]) -> list[Match]:
+        known, lists = linear_weights_of(self.target), self._block_lists()
+        names = listed_names(known, layers)
+        in_blocks = {path for blocks, _ in lists for path in places([blocks])}
+        matches = [match for match in self._by_family(lists) if match.target.path in names]
+        matches += of_one_name(self.target, self.auxiliary, [n for n in names if n not in in_blocks], self.depth)
+        return sorted(matches, key=lambda match: names.index(match.target.path))
+
+    def _block_lists(self) -> list[tuple[BlockList, BlockList]]:
+        mine = chosen_lists(block_lists(self.target), self.options.get("target_blocks"), role="target")
+        theirs = chosen_lists(block_lists(self.auxiliary), self.options.get("auxiliary_blocks"), role="auxiliary")
+        return paired_lists(mine, theirs)
+
+    def _by_family(self, lists: list[tuple[BlockList, BlockList]]) -> list[Match]:
+        rule = FamilyPairing(self.depth, self.options.get("roles"), self.options.get("scale_per", "layer"))
+        return [match for mine, theirs in lists for match in rule.matches(mine, theirs)]
+
+    def _refuse_computed(self, layers: Sequence[str] | None) -> None:
+        patterns = ["*"] if layers is None else [layers] if isinstance(layers, str) else layers
+        for layer in computed_layers(self.target):
+            if any(name_matches(layer, pattern) for pattern in patterns):
+                refuse_computed(self.target, layer)
+
+    def pairs(self, matches: list[Match]) -> list[Pair]:
+        known = places(block_lists(self.target))
+        pairs = [_pair(match, known.get(match.target.path)) for match in matches]
+        return with_scale_names(pairs, known, self.options.get("scale_per", "layer"))
 
 
-def _matches(address: WeightAddress, pattern: str) -> bool:
-    template = block_template(address.layer)
-    after_index = template.partition("{i}.")[2]
-    return any(fnmatchcase(name, pattern) for name in (address.layer, template, after_index) if name)
+def _pair(match: Match, place: Place | None) -> Pair:
+    mine, theirs = match.target, match.auxiliary
+    return Pair(
+        mine.path,
+        theirs.path,
+        tuple(taken_rows(mine.value, match.target_rows, axis=mine.output_axis).shape),
+        target_rows=match.target_rows,
+        auxiliary_rows=match.auxiliary_rows,
+        transposed=mine.output_axis != theirs.output_axis,
+        block=place.block if place else block_index(mine.path),
+        role=match.role or (place.role if place else None),
+    )
 
 
-def _check_depth(names: Iterable[str], known: Mapping[str, WeightAddress], others: Mapping[str, WeightAddress]) -> None:
-    for template in dict.fromkeys(block_template(name) for name in names):
-        if "{i}" in template:
-            mine, theirs = (_having(template, paths) for paths in (known, others))
-            if theirs:
-                _refuse_depth(template, mine, template, theirs)
-
-
-def _having(template: str, paths: Iterable[str]) -> set[int]:
-    return {block_index(path) or 0 for path in paths if block_template(path) == template}
-
-
-def _refuse_depth(mine: str, indices: set[int], theirs: str, others: set[int]) -> None:
-    if indices != others:
-        raise UnsupportedModuleError(
-            f"{mine} with the auxiliary's {theirs}",
-            f"the target has {len(indices)} such blocks and the auxiliary {len(others)}",
-            "map the blocks one by one with layers={target layer: auxiliary layer}",
-        )
+def _nothing_shared() -> UnsupportedModuleError:
+    return UnsupportedModuleError(
+        "this pair of models",
+        "no linear layer has the same name, or a shape of its own, in both",
+        'say which belong together, such as layers={"blocks.{i}.mlp.fc1": "layers.{i}.linear1"}',
+    )

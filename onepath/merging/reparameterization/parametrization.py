@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from onepath.merging.reparameterization.rows import Rows, add_to_rows
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -19,9 +21,12 @@ class CrossModalWeight(nn.Module):
     path of `nn.TransformerEncoderLayer` does. After M2PT (arXiv 2401.14405).
 
     Args:
-        auxiliary: of the weight's shape, already a copy, in the weight's precision and on its device.
+        auxiliary: of the shape of the weight, or of its rows; in the weight's precision and on its device.
+        scale: λ, from `new_scale`; several parametrisations that are given one share it.
         trainable: whether the auxiliary is a parameter, or a buffer.
         plain_order: names of the module's parameters as they were before anything was attached.
+        rows: the output rows that it is added to; all of them without it.
+        axis: the weight's output axis, that the rows are counted along.
 
     Attributes:
         scale: λ, `(1,)`, 0 at the start, at least float32, also after `.half()` of the model, which does not round it.
@@ -30,11 +35,21 @@ class CrossModalWeight(nn.Module):
 
     auxiliary: Tensor
 
-    def __init__(self, auxiliary: Tensor, *, trainable: bool, plain_order: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        auxiliary: Tensor,
+        *,
+        scale: nn.Parameter,
+        trainable: bool,
+        plain_order: tuple[str, ...],
+        rows: Rows | None = None,
+        axis: int = 0,
+    ) -> None:
         super().__init__()
-        wide = torch.promote_types(auxiliary.dtype, torch.float32)
-        self.scale = nn.Parameter(torch.zeros(1, dtype=wide, device=auxiliary.device))
+        self.scale = scale
         self.plain_order = plain_order
+        self.rows = rows
+        self.axis = axis
         if trainable:
             self.auxiliary = nn.Parameter(auxiliary)
         else:
@@ -42,7 +57,14 @@ class CrossModalWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the sum, in the weight's precision; products and sum are rounded once if that is below float32."""
-        return (weight + self.scale * self.auxiliary).to(weight.dtype)
+        return self.added_to(weight).to(weight.dtype)
+
+    def added_to(self, weight: Tensor) -> Tensor:
+        """Return the sum in the wider of the weight's precision and the scale's.
+
+        A product and a sum, not one fused operation, which would differ in the last bit.
+        """
+        return add_to_rows(weight, self.scale * self.auxiliary, self.rows, axis=self.axis)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or cast as every module does, but keep the scale from becoming narrower than float32."""
@@ -55,3 +77,9 @@ class CrossModalWeight(nn.Module):
             self.scale.data = scale.to(device)
             self.scale.grad = None if gradient is None else gradient.to(device)
         return self
+
+
+def new_scale(weight: Tensor) -> nn.Parameter:
+    """Return a λ of 0 for a weight, `(1,)`, on its device, in its precision or float32 if that is narrower."""
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    return nn.Parameter(torch.zeros(1, dtype=wide, device=weight.device))

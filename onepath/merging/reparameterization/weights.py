@@ -40,6 +40,11 @@ class WeightAddress:
         """The path of the module; that of the tensor itself where it is not called `weight`."""
         return self.path.removesuffix(".weight")
 
+    @property
+    def output_axis(self) -> int:
+        """The axis that counts output features: 1 where a `Conv1D`, as in GPT-2, keeps its weight transposed."""
+        return int(_is_transposed(self.module) and self.tensor_name == "weight")
+
 
 def weights_of(model: nn.Module) -> dict[str, WeightAddress]:
     """Return every parameter of a model by its path, those that are parametrised under their plain names."""
@@ -71,6 +76,27 @@ def find_weight(model: nn.Module, name: str, *, role: str) -> WeightAddress:
         f"the {role} has no layer with a weight, and no parameter, of this path",
         "take a path from named_parameters()",
     )
+
+
+def computed_layers(model: nn.Module) -> dict[str, str]:
+    """Return the linear layers whose weight is no parameter but computed by a hook before each call, and from what."""
+    linear = ((name, module) for name, module in plain_modules(model) if _is_linear_class(module))
+    return {name: held for name, module in linear if (held := _computed_from(module))}
+
+
+def refuse_computed(model: nn.Module, layer: str) -> None:
+    """Refuse a layer whose weight a hook computes before each call, as pruning and the old weight norm do.
+
+    Raises:
+        UnsupportedModuleError: it is one.
+    """
+    source = computed_layers(model).get(layer)
+    if source:
+        raise UnsupportedModuleError(
+            layer,
+            f"its weight is already parametrised by something else: a hook computes it from {source}",
+            "make it permanent first, as torch.nn.utils.prune.remove does",
+        )
 
 
 def plain_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -133,6 +159,21 @@ def _own_weights(prefix: str, module: nn.Module) -> Iterator[WeightAddress]:
 
 
 def _is_linear(address: WeightAddress) -> bool:
-    if isinstance(address.module, nn.Linear):
+    if _is_linear_class(address.module):
         return address.tensor_name == "weight"
     return isinstance(address.module, nn.MultiheadAttention) and address.tensor_name == "in_proj_weight"
+
+
+def _is_linear_class(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or _is_transposed(module)
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    """Tell the linear layer of transformers that keeps (inputs, outputs), without importing transformers."""
+    return any(cls.__name__ == "Conv1D" for cls in type(module).__mro__) and hasattr(module, "nf")
+
+
+def _computed_from(module: nn.Module) -> str:
+    if "weight" in module._parameters or parametrize.is_parametrized(module, "weight"):
+        return ""
+    return " and ".join(name for name in module._parameters if name.startswith("weight_"))

@@ -14,27 +14,27 @@ from torch.nn.utils import parametrizations
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse import collapse
 from onepath.merging.reparameterization import (
+    attach,
     collapse_in_place,
     collapsed_state_dict,
-    parameter_groups,
+    plan_reparameterization,
     reparameterize,
     scales,
-    train_scales_only,
 )
 from onepath.merging.reparameterization.parametrization import CrossModalWeight
-from tests.merging.reparameterization.tiny_vit import TinyViT
 
 
 class FunctionalAttention(nn.Module):
-    """Reads its layers' weights directly, as some published encoders do."""
+    """Reads its layer's weight directly and has biases of its own, as the published video encoder does."""
 
     def __init__(self) -> None:
         super().__init__()
         self.qkv = nn.Linear(8, 24, bias=False)
-        self.bias = nn.Parameter(torch.zeros(24))
+        self.q_bias, self.v_bias = nn.Parameter(torch.full((8,), 0.1)), nn.Parameter(torch.full((8,), 0.2))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        query, key, value = functional.linear(tokens, self.qkv.weight, self.bias).chunk(3, dim=-1)
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+        query, key, value = functional.linear(tokens, self.qkv.weight, bias).chunk(3, dim=-1)
         return functional.scaled_dot_product_attention(query, key, value)
 
 
@@ -160,6 +160,57 @@ def test_a_second_auxiliary_adds_to_the_first(first: float, second: float) -> No
     torch.testing.assert_close(target.weight, expected, rtol=0, atol=1e-12)
 
 
+@settings(max_examples=15, deadline=None)
+@given(first=st.floats(-2, 2, width=32), second=st.floats(-2, 2, width=32))
+@torch.no_grad()
+def test_attaching_a_second_auxiliary_later_equals_attaching_both_at_the_start(first: float, second: float) -> None:
+    torch.manual_seed(2)
+    at_once, one, two = plain().double(), plain(), plain()
+    later = copy.deepcopy(at_once)
+    reparameterize(at_once, one)
+    reparameterize(at_once, two)
+    for linear in (at_once[0], at_once[2]):
+        for link, value in zip(linear.parametrizations.weight, (first, second), strict=True):
+            link.scale.fill_(value)
+    reparameterize(later, one)
+    set_all(later, first)
+    reparameterize(later, two)
+    assert scales(later)["0.weight"] == (first, 0.0)
+    for linear in (later[0], later[2]):
+        linear.parametrizations.weight[1].scale.fill_(second)
+    assert torch.equal(at_once(TOKENS.double()), later(TOKENS.double()))
+    assert list(at_once.state_dict()) == list(later.state_dict())
+
+
+@torch.no_grad()
+def test_a_shared_auxiliary_takes_no_memory_of_its_own() -> None:
+    torch.manual_seed(1)
+    target, auxiliary = plain(), plain()
+    copied, before = copy.deepcopy(target), target(TOKENS)
+    plan = plan_reparameterization(target, auxiliary)
+    attach(plan, target, auxiliary, training="frozen", share_storage=True)
+    attach(plan, copied, auxiliary, training="frozen")
+    for model, is_shared in ((target, True), (copied, False)):
+        held = model[0].parametrizations.weight[0].auxiliary
+        assert (held.data_ptr() == auxiliary[0].weight.data_ptr()) is is_shared
+        assert torch.equal(model(TOKENS), before)
+        set_all(model, 0.3)
+    assert torch.equal(target(TOKENS), copied(TOKENS))
+    state = collapsed_state_dict(target)[0]
+    assert torch.equal(auxiliary[0].weight, target[0].parametrizations.weight[0].auxiliary)
+    assert not torch.equal(state["0.weight"], auxiliary[0].weight)
+
+
+def test_a_shared_auxiliary_is_not_trained() -> None:
+    target, auxiliary = plain(), plain()
+    before = copy.deepcopy(auxiliary.state_dict())
+    attach(plan_reparameterization(target, auxiliary), target, auxiliary, training="frozen", share_storage=True)
+    set_all(target, 0.5)
+    target(TOKENS).square().sum().backward()
+    torch.optim.SGD(target.parameters(), lr=0.1).step()
+    assert all(torch.equal(before[key], value) for key, value in auxiliary.state_dict().items())
+
+
 def test_the_auxiliary_is_copied_and_stays_as_it_was() -> None:
     target, auxiliary, _ = attached(plain)
     before = copy.deepcopy(auxiliary.state_dict())
@@ -264,26 +315,6 @@ def test_a_further_parametrisation_of_the_same_weight_is_refused() -> None:
     parametrizations.orthogonal(target[0])
     with pytest.raises(UnsupportedModuleError, match="parametrised by something else too"):
         collapse(target)
-
-
-def test_scales_are_never_decayed() -> None:
-    target, _, _ = attached(plain)
-    groups = parameter_groups(target, learning_rate=0.1, weight_decay=0.05, scale_learning_rate=0.5)
-    assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups] == [
-        (4, 0.1, 0.05),
-        (1, 0.1, 0.0),
-        (2, 0.5, 0.0),
-    ]
-    assert all(parameter.shape == (1,) for parameter in groups[2]["params"])
-
-
-def test_training_scales_only_leaves_scales_and_named_parts_trainable() -> None:
-    target = TinyViT(depth=1)
-    reparameterize(target, TinyViT(depth=1))
-    train_scales_only(target, besides=("head.",))
-    trained = [name for name, parameter in target.named_parameters() if parameter.requires_grad]
-    assert [name for name in trained if not name.endswith(".scale")] == ["head.weight", "head.bias"]
-    assert len(trained) == 6
 
 
 def test_an_attached_model_exports_its_state_under_stable_names() -> None:

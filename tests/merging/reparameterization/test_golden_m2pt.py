@@ -1,5 +1,8 @@
 """Our re-parameterisation gives what the published one gave, and not what a faulty merge gave."""
 
+import copy
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +56,31 @@ def test_with_scales_at_zero_the_logits_are_the_plain_ones_to_the_last_bit() -> 
 def test_with_scales_the_logits_are_the_published_ones() -> None:
     assert largest_difference(logits(attached()), m2pt()["vit/y_reparam"]) <= TOLERANCE
     assert largest_difference(logits(attached()), m2pt()["vit/y_two_matmul"]) <= TOLERANCE
+
+
+def test_with_scales_every_stage_gives_the_published_tokens() -> None:
+    model, stages = attached(), {}
+    for name, module in (("tokens_after_block0", model.blocks[0]), ("tokens_after_block1", model.blocks[1])):
+        module.register_forward_hook(lambda _module, _inputs, tokens, name=name: stages.update({name: tokens}))
+    model.norm.register_forward_hook(lambda _module, _inputs, tokens: stages.update(forward_features=tokens))
+    logits(model)
+    for name, tokens in stages.items():
+        assert largest_difference(tokens, m2pt()[f"vit/{name}"]) <= 4e-6, name
+    assert len(stages) == 3
+
+
+def test_the_published_class_itself_gives_the_published_logits(vision_ops: object) -> None:
+    from timm.models.vision_transformer import VisionTransformer
+
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 4, "num_classes": 10}
+    target, auxiliary = VisionTransformer(**sizes).eval(), VisionTransformer(**sizes)
+    target.load_state_dict(golden_state("vit/target/"), strict=True)
+    auxiliary.load_state_dict(golden_state("vit/aux/"), strict=True)
+    reparameterize(target, auxiliary)
+    set_scales(target, m2pt()["vit/lambdas"])
+    assert largest_difference(logits(target), m2pt()["vit/y_reparam"]) <= TOLERANCE
+    collapse_in_place(target)
+    assert largest_difference(logits(target), m2pt()["vit/y_merged"]) <= TOLERANCE
 
 
 def test_the_scales_change_the_logits() -> None:
@@ -110,6 +138,11 @@ def test_the_gradients_are_the_published_ones(case: str, scales: bool) -> None:
         "dW_norms": [chain.original.grad.norm().item() for chain in chains],
         "dAux_norms": [chain[0].auxiliary.grad.norm().item() for chain in chains],
     }
+    projection = model.blocks[0].attn.proj
+    found |= {
+        "dW_blocks.0.attn.proj": projection.parametrizations.weight.original.grad.numpy(),
+        "dbias_blocks.0.attn.proj": projection.bias.grad.numpy(),
+    }
     for name, values in found.items():
         np.testing.assert_allclose(values, m2pt()[f"vit/{case}/{name}"], rtol=1e-4, atol=1e-5, err_msg=name)
 
@@ -163,3 +196,96 @@ def test_one_layer_gives_the_right_output_and_none_of_the_faulty_ones(collapses:
 def test_listed_layers_are_the_published_default() -> None:
     pair = golden_vit("target"), golden_vit("aux")
     assert plan_reparameterization(*pair, layers=LAYERS) == plan_reparameterization(*pair)
+
+
+def of_transformers(model: str, config: str, **settings: Any) -> nn.Module:
+    import transformers
+
+    return getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
+
+
+def split_vit() -> nn.Module:
+    """The golden target in the Hugging Face class, whose queries, keys and values are separate."""
+    model = of_transformers(
+        "ViTModel",
+        "ViTConfig",
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        image_size=32,
+        patch_size=8,
+        layer_norm_eps=1e-6,
+    )
+    state, own = golden_state("vit/target/"), model.state_dict()
+    names = {"attention.o_proj": "attn.proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
+    names |= {"layernorm_before": "norm1", "layernorm_after": "norm2"}
+    for kind in ("weight", "bias"):
+        own[f"embeddings.patch_embeddings.projection.{kind}"] = state[f"patch_embed.proj.{kind}"]
+        own[f"layernorm.{kind}"] = state[f"norm.{kind}"]
+        for block in range(2):
+            for mine, theirs in names.items():
+                own[f"layers.{block}.{mine}.{kind}"] = state[f"blocks.{block}.{theirs}.{kind}"]
+            for part, rows in zip("qkv", state[f"blocks.{block}.attn.qkv.{kind}"].chunk(3), strict=True):
+                own[f"layers.{block}.attention.{part}_proj.{kind}"] = rows
+    own |= {"embeddings.cls_token": state["cls_token"], "embeddings.position_embeddings": state["pos_embed"]}
+    model.load_state_dict({key: value for key, value in own.items() if not key.startswith("pooler")}, strict=False)
+    return model
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@torch.no_grad()
+def test_separate_projections_that_share_a_scale_give_the_hidden_states_of_the_fused_model(
+    vision_ops: object, tied: bool
+) -> None:
+    model = split_vit()
+    plan = reparameterize(model, golden_vit("aux"), scale_per="attention" if tied else "layer")
+    golden = dict(zip(m2pt()["vit/layer_names"].tolist(), m2pt()["vit/lambdas"].tolist(), strict=True))
+    firsts = [pair for pair in plan.pairs if pair.role in ("q", "out", "fc1", "fc2")]
+    for pair in firsts:  # the scales of k and v stay at zero, unless they are the one of q
+        layer = model.get_submodule(pair.target.removesuffix(".weight"))
+        layer.parametrizations.weight[0].scale.fill_(golden[pair.auxiliary.removesuffix(".weight")])
+    collapse_in_place(model)
+    error = largest_difference(model(golden_input()).last_hidden_state, m2pt()["hfvit/last_hidden_merged"])
+    assert (error <= 2e-6) is tied
+    assert error > 1e-2 or tied
+
+
+def golden_bert() -> tuple[nn.Module, nn.Module]:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    target = of_transformers(
+        "BertModel", "BertConfig", **sizes, vocab_size=50, max_position_embeddings=16, hidden_dropout_prob=0.0
+    )
+    target.load_state_dict(golden_state("bert/target/"), strict=True)
+    auxiliary = of_transformers("ViTModel", "ViTConfig", **sizes, image_size=16, patch_size=8)
+    auxiliary.load_state_dict(golden_state("bert/aux_vit/"), strict=False)
+    return target, auxiliary
+
+
+def bert_outputs(model: nn.Module) -> dict[str, torch.Tensor]:
+    names = ("input_ids", "attention_mask")
+    with torch.no_grad():
+        result = model(**{name: torch.from_numpy(m2pt()[f"bert/{name}"]) for name in names})
+    return {"last": result.last_hidden_state, "pooled": result.pooler_output}
+
+
+def test_a_text_model_is_paired_with_a_vision_model_as_derived(vision_ops: object) -> None:
+    plan = plan_reparameterization(*golden_bert())
+    assert [f"{pair.target} <- {pair.auxiliary}" for pair in plan.pairs] == m2pt()["bert/pairs"].tolist()
+
+
+def test_a_text_model_with_a_vision_auxiliary_gives_the_derived_outputs(vision_ops: object) -> None:
+    model, auxiliary = golden_bert()
+    plan = reparameterize(model, auxiliary)
+    outputs = bert_outputs(model)
+    for name in ("last", "pooled"):
+        assert largest_difference(outputs[name], m2pt()[f"bert/y_plain_{name}"]) <= TOLERANCE
+    for pair, value in zip(plan.pairs, m2pt()["bert/lambdas"].tolist(), strict=True):
+        layer = model.get_submodule(pair.target.removesuffix(".weight"))
+        layer.parametrizations.weight[0].scale.data.fill_(value)
+    collapsed = copy.deepcopy(model)
+    collapse_in_place(collapsed)
+    for outputs in (bert_outputs(model), bert_outputs(collapsed)):
+        for name in ("last", "pooled"):
+            assert largest_difference(outputs[name], m2pt()[f"bert/y_merged_{name}"]) <= 2e-6
+        assert largest_difference(outputs["last"], m2pt()["bert/y_plain_last"]) > 0.1

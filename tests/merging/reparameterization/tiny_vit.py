@@ -30,7 +30,9 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         rows, count, width = tokens.shape
-        query, key, value = self.qkv(tokens).reshape(rows, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.qkv(tokens).reshape(rows, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
         read = functional.scaled_dot_product_attention(query, key, value)
         return self.proj(read.transpose(1, 2).reshape(rows, count, width))
 
