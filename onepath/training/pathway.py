@@ -1,0 +1,169 @@
+"""What M2PT measures: a model trained on with another modality's weights attached, beside as much training without."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from onepath.contract.tensors import Closed
+from onepath.merging.reparameterization import parameter_groups, reparameterize, scales
+from onepath.training.data import Dataset
+from onepath.training.evaluation import evaluate
+from onepath.training.history import EpochRecord
+from onepath.training.reproducible import reproducible
+from onepath.training.settings import NotNegative, Positive, Probability, TrainerSettings
+from onepath.training.trainer import fit
+
+Stages = Callable[[str, int], AbstractContextManager[Any]]  # Any: has `advance()` and `note(text)`
+"""Opens a stage of a title and a number of epochs, as the `progress` that training code gets does."""
+
+
+class PathwaySettings(Closed):
+    """How the models of the comparison are trained, all with the same rates.
+
+    Attributes:
+        epochs: of the target alone.
+        auxiliary_epochs: of the auxiliary.
+        pathway_epochs: of the target with the auxiliary's weights attached, and of a copy of it without them.
+        batch_size: the most rows of a step.
+        learning_rate: the highest.
+        scale_factor: learning rate of the scales λ over that of all else; they start at 0, where they move slowly.
+        weight_decay: of matrices.
+        block_decay: of the learning rate, from block to block towards the input.
+        label_smoothing: the share of probability that is spread over all classes.
+        warm_up: the share of the epochs in which the learning rate rises.
+    """
+
+    epochs: int = Field(default=8, ge=1)
+    auxiliary_epochs: int = Field(default=8, ge=1)
+    pathway_epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: Positive = 2e-3
+    scale_factor: Positive = 10.0
+    weight_decay: NotNegative = 0.05
+    block_decay: float = Field(default=1.0, gt=0, le=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    warm_up: Probability = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class PathwayData:
+    """The rows of the comparison.
+
+    Attributes:
+        target: what the target learns from.
+        held_out: what the target is measured on; no model learns from it or is chosen by it.
+        auxiliary: what the auxiliary learns from.
+    """
+
+    target: Dataset
+    held_out: Dataset
+    auxiliary: Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class PathwayResult:
+    """What the comparison gave.
+
+    Attributes:
+        model: the target with its pathway attached, in eval mode; a collapse ends the pathway.
+        accuracies: fraction of the held-out rows that are answered right: by the target `alone`, then `with_pathway`
+            and `without_pathway` after as much further training.
+        scales: the trained λ of each layer.
+    """
+
+    model: nn.Module
+    accuracies: Mapping[str, float]
+    scales: Mapping[str, float]
+
+    def details(self) -> dict[str, Any]:  # JSON
+        """Return what is worth telling of the result, for a bundle's manifest."""
+        return {"held_out_accuracy": dict(self.accuracies), "pathway_scales": dict(self.scales)}
+
+
+def train_with_pathway(
+    target: nn.Module,
+    auxiliary: nn.Module,
+    data: PathwayData,
+    settings: PathwaySettings,
+    *,
+    layers: Sequence[str],
+    seed: int,
+    stages: Stages,
+) -> PathwayResult:
+    """Train a target and an auxiliary, join them, and return the target trained on with the pathway.
+
+    The copy without a pathway gets the same rows in the same order for as many epochs, so that what differs is the
+    pathway. Everything runs on one thread, so that the result does not depend on the number of cores.
+
+    Args:
+        target: a classifier of one modality; trained in place, then with the pathway attached.
+        auxiliary: a classifier of another modality, whose blocks are named as the target's; trained in place.
+        data: the rows of both.
+        settings: how long and how fast.
+        layers: names of the layers that are joined; see `onepath.merging.reparameterization.reparameterize`.
+        seed: of the order of rows and of all that is random in training.
+        stages: told of every epoch.
+
+    Raises:
+        TrainingError: a model and its rows do not fit.
+        UnsupportedModuleError: the two models cannot be joined.
+    """
+
+    def run(title: str, model: nn.Module, rows: Dataset, epochs: int) -> None:
+        chosen = _trainer_settings(settings, epochs, seed)
+        with stages(title, epochs) as stage:
+            fit(model, rows, None, chosen, groups=_groups(model, settings), report=lambda record: _tell(stage, record))
+
+    run("auxiliary, alone", auxiliary, data.auxiliary, settings.auxiliary_epochs)
+    run("target, alone", target, data.target, settings.epochs)
+    accuracies = {"alone": _accuracy(target, data.held_out)}
+    plain = copy.deepcopy(target)
+    reparameterize(target, auxiliary, layers=layers)
+    run("target, on with the auxiliary's weights", target, data.target, settings.pathway_epochs)
+    run("target, on without them", plain, data.target, settings.pathway_epochs)
+    accuracies |= {
+        "with_pathway": _accuracy(target, data.held_out),
+        "without_pathway": _accuracy(plain, data.held_out),
+    }
+    return PathwayResult(target, accuracies, {path: values[0] for path, values in scales(target).items()})
+
+
+def _trainer_settings(settings: PathwaySettings, epochs: int, seed: int) -> TrainerSettings:
+    return TrainerSettings(
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        label_smoothing=settings.label_smoothing,
+        warm_up_epochs=settings.warm_up * epochs,
+        seed=seed,
+        threads=1,
+    )
+
+
+def _groups(model: nn.Module, settings: PathwaySettings) -> list[dict[str, Any]]:  # what torch optimisers take
+    return parameter_groups(
+        model,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        scale_learning_rate=settings.scale_factor * settings.learning_rate,
+        block_decay=settings.block_decay,
+    )
+
+
+def _tell(stage: Any, record: EpochRecord) -> None:  # Any: has `advance()` and `note(text)`
+    stage.advance()
+    stage.note(f"loss {record.loss:.2f}")
+
+
+def _accuracy(model: nn.Module, held_out: Dataset) -> float:
+    with reproducible(0, threads=1, device=torch.device("cpu")):
+        return float(evaluate(model, held_out, ["accuracy"], resamples=0)["accuracy"].value)
