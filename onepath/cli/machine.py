@@ -20,7 +20,7 @@ from onepath.contract.errors import ServerUnavailableError
 _SHM = Path("/dev/shm")
 _SHM_NEEDED_BYTES = 256 << 20
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "bf16")
-_DECODERS = {"Pillow": "PIL", "soundfile": "soundfile", "soxr": "soxr", "tokenizers": "tokenizers"}
+_DECODERS = {"Pillow": "PIL", "av": "av", "soundfile": "soundfile", "soxr": "soxr", "tokenizers": "tokenizers"}
 _PACKAGES = ("numpy", "pydantic", "tritonclient", "pyarrow", "torch", "onnx", "onnxscript", "safetensors")
 _GPU_FIELDS = "name,memory.total,driver_version,compute_cap"
 _GPU_ADVICE = (
@@ -101,7 +101,7 @@ def onnxruntime_fact() -> Fact:
 
 
 def decoder_facts() -> Iterator[Fact]:
-    """Yield the libraries that decode images, sound and text, whether they are there and load."""
+    """Yield the libraries that decode images, video, sound and text, whether they are there and load."""
     for package, module in _DECODERS.items():
         try:
             import_module(module)

@@ -47,8 +47,8 @@ def command(
 ) -> None:
     """Ask a server about one row.
 
-    Give each modality that the row has as an option of its own name, and leave out the others: a file for images and
-    sound, the value itself for text and tables (JSON), or @FILE to read it from a file.
+    Give each modality that the row has as an option of its own name, and leave out the others: a file for images,
+    sound, video and point clouds, the value itself for text and tables (JSON), or @FILE to read it from a file.
     """
     from onepath.clients import Client, HttpClient
 

@@ -1,9 +1,10 @@
-"""Pictures and sound in memory, as the PNG and WAV bytes of a payload."""
+"""Pictures, sound, clips and point clouds in memory, as the PNG, WAV, MP4 and NPY bytes of a payload."""
 
 from __future__ import annotations
 
 import io
 import wave
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ _PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 _MAX_CHANNELS = 64
 _MAX_RATE_HZ = 10_000_000
 _FULL_SCALE = 32768.0
+_MAX_SIDE = 16_384
+_FRAMES_PER_SECOND = (0.001, 1000.0)
+_LOSSLESS = {"qp": "0", "preset": "veryfast"}
 
 
 def png_from_array(pixels: NDArray[Any]) -> bytes:  # Any: the type is checked here
@@ -83,6 +87,52 @@ def wav_from_samples(samples: NDArray[Any], sample_rate_hz: int) -> bytes:  # An
     return buffer.getvalue()
 
 
+def mp4_from_frames(frames: NDArray[Any], frames_per_second: float) -> bytes:  # Any: the type is checked here
+    """Return a clip as MP4 (H.264 of red, green and blue), which loses nothing.
+
+    Args:
+        frames: uint8 `(frames, height, width)` or `(frames, height, width, 3)`.
+        frames_per_second: how fast they follow each other.
+
+    Raises:
+        PayloadError: the array has another type or shape, or no pixels; the rate is out of range; or the installed
+            FFmpeg has no encoder for it.
+        MissingExtraError: PyAV is not installed.
+    """
+    fits = frames.ndim == 3 or (frames.ndim == 4 and frames.shape[3] == 3)
+    if frames.dtype != np.uint8 or not fits or frames.size == 0 or max(frames.shape[1:3]) > _MAX_SIDE:
+        raise PayloadError(
+            f"frames must be uint8 of shape (frames, height, width) or (frames, height, width, 3) with sides of at "
+            f"most {_MAX_SIDE}, not {frames.dtype} {frames.shape}"
+        )
+    slowest, fastest = _FRAMES_PER_SECOND
+    if not slowest <= frames_per_second <= fastest:  # also true of NaN
+        raise PayloadError(f"frames_per_second is {frames_per_second}; it must be between {slowest:g} and {fastest:g}")
+    coloured = frames if frames.ndim == 4 else np.repeat(frames[..., np.newaxis], 3, axis=3)
+    return _mp4(np.ascontiguousarray(coloured), Fraction(float(frames_per_second)).limit_denominator(1001))
+
+
+def npy_from_points(points: NDArray[Any]) -> bytes:  # Any: the type is checked here
+    """Return points as NPY, with the type and the columns that they have.
+
+    Args:
+        points: floats or integers `(points, 3)`, or with more columns.
+
+    Raises:
+        PayloadError: the array has another type or shape, or no points.
+    """
+    if points.dtype.kind not in "fiu" or points.dtype.itemsize > 8 or points.ndim != 2 or points.shape[1] < 3:
+        raise PayloadError(
+            f"points must be floats or integers of shape (points, 3), not {points.dtype} {points.shape}; "
+            "to send several clouds, give a list of arrays"
+        )
+    if len(points) == 0:
+        raise PayloadError("there are no points; give None for an absent cloud")
+    buffer = io.BytesIO()
+    np.save(buffer, points, allow_pickle=False)
+    return buffer.getvalue()
+
+
 def _int16_from_samples(samples: NDArray[Any]) -> NDArray[np.int16]:
     if samples.dtype == np.int16:
         return samples.astype(np.int16)
@@ -100,6 +150,30 @@ def _png(image: Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _mp4(frames: NDArray[np.uint8], rate: Fraction) -> bytes:
+    av = _pyav()
+    buffer = io.BytesIO()
+    try:
+        with av.open(buffer, "w", format="mp4") as container:
+            stream = container.add_stream("libx264rgb", rate=rate, options=_LOSSLESS)
+            stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "rgb24"
+            stream.codec_context.thread_count = 1
+            for pixels in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+    except (av.FFmpegError, ValueError) as error:  # ValueError: a codec that this FFmpeg was built without
+        raise PayloadError(f"the frames cannot be encoded ({error}); give an encoded video or its path") from error
+    return buffer.getvalue()
+
+
+def _pyav() -> Any:  # Any: a module
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("av", "serve", purpose="a video given as an array") from error
+    return av
 
 
 def _pillow() -> Any:  # Any: a module

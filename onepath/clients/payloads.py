@@ -12,7 +12,13 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from onepath.clients.media import png_from_array, png_from_image, wav_from_samples
+from onepath.clients.media import (
+    mp4_from_frames,
+    npy_from_points,
+    png_from_array,
+    png_from_image,
+    wav_from_samples,
+)
 from onepath.contract.errors import PayloadError
 
 
@@ -22,13 +28,16 @@ def payload_from_value(value: object, kind: str) -> bytes:
     Args:
         value: for every kind, bytes that are encoded already, or a `pathlib.Path` to read. For `image` also a path as
             `str`, a PIL image, or a uint8 array `(height, width)`, `(height, width, 3)` or `(height, width, 4)`. For
-            `audio` also a path as `str`, or a pair `(samples, sample_rate_hz)`. For `text` a `str`, the text itself.
-            For `tabular` a dict, list or one-dimensional array of cells, where None and NaN are missing ones.
+            `audio` also a path as `str`, or a pair `(samples, sample_rate_hz)`. For `video` also a path as `str`, or a
+            pair `(frames, frames_per_second)` with uint8 frames `(frames, height, width)` or
+            `(frames, height, width, 3)`. For `point_cloud` also a path as `str`, or an array `(points, 3 or more)`.
+            For `text` a `str`, the text itself. For `tabular` a dict, list or one-dimensional array of cells, where
+            None and NaN are missing ones.
         kind: the modality's kind.
 
     Raises:
         PayloadError: the value cannot be encoded, cannot be read, or is empty (on the wire, empty means absent).
-        MissingExtraError: an image needs Pillow, which is not installed.
+        MissingExtraError: an image needs Pillow or frames need PyAV, which is not installed.
     """
     payload = _encoded(value, kind)
     if not payload:
@@ -44,7 +53,7 @@ def is_one_value(value: object, kind: str) -> bool:
     """
     if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Sequence):
         return True
-    return kind == "audio" and _is_samples(value)
+    return kind in ("audio", "video") and _is_array_and_rate(value)
 
 
 def _encoded(value: object, kind: str) -> bytes:
@@ -72,9 +81,27 @@ def _image(value: object) -> bytes:
 def _audio(value: object) -> bytes:
     if isinstance(value, str):
         return _bytes_from_file(Path(value))
-    if _is_samples(value):
+    if _is_array_and_rate(value):
         return wav_from_samples(value[0], int(value[1]))
     raise PayloadError(f"{_shown(value)} is not audio; give a path, encoded bytes or a pair (samples, sample_rate_hz)")
+
+
+def _video(value: object) -> bytes:
+    if isinstance(value, str):
+        return _bytes_from_file(Path(value))
+    if _is_array_and_rate(value):
+        return mp4_from_frames(value[0], value[1])
+    raise PayloadError(
+        f"{_shown(value)} is not video; give a path, encoded bytes or a pair (frames, frames_per_second)"
+    )
+
+
+def _point_cloud(value: object) -> bytes:
+    if isinstance(value, str):
+        return _bytes_from_file(Path(value))
+    if isinstance(value, np.ndarray):
+        return npy_from_points(value)
+    raise PayloadError(f"{_shown(value)} is not a point cloud; give a path, encoded bytes or an array (points, 3)")
 
 
 def _text(value: object) -> bytes:
@@ -106,10 +133,17 @@ def _cell(value: object) -> object:
     return None if isinstance(number, float) and math.isnan(number) else number
 
 
-_ENCODERS: dict[str, Callable[[object], bytes]] = {"image": _image, "audio": _audio, "text": _text, "tabular": _tabular}
+_ENCODERS: dict[str, Callable[[object], bytes]] = {
+    "image": _image,
+    "audio": _audio,
+    "video": _video,
+    "point_cloud": _point_cloud,
+    "text": _text,
+    "tabular": _tabular,
+}
 
 
-def _is_samples(value: object) -> TypeGuard[tuple[NDArray[Any], float]]:  # Any: checked when it is encoded
+def _is_array_and_rate(value: object) -> TypeGuard[tuple[NDArray[Any], float]]:  # Any: checked when it is encoded
     return (
         isinstance(value, tuple)
         and len(value) == 2

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from onepath.contract.errors import MissingExtraError, OnepathError
-from onepath.modalities.errors import CorruptError, EmptyPayloadError, NotUtf8Error, TooLargeError
+from onepath.modalities.errors import (
+    CorruptError,
+    EmptyPayloadError,
+    NotUtf8Error,
+    SideTooLongError,
+    TooLargeError,
+    TooManyPixelsError,
+    TooSmallError,
+)
 
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 
@@ -36,6 +44,22 @@ def check_size(payload: bytes, max_bytes: int) -> None:
         raise EmptyPayloadError
     if len(payload) > max_bytes:
         raise TooLargeError(len(payload), max_bytes)
+
+
+def check_sides(width: int, height: int, *, max_pixels: int, max_side: int, min_side: int) -> None:
+    """Check the size of a picture.
+
+    Raises:
+        TooSmallError: one of its sides is shorter than `min_side`.
+        TooManyPixelsError: it has more than `max_pixels`.
+        SideTooLongError: one of its sides is longer than `max_side`.
+    """
+    if min(width, height) < min_side:
+        raise TooSmallError(width, height, min_side)
+    if width * height > max_pixels:
+        raise TooManyPixelsError(width, height, max_pixels)
+    if max(width, height) > max_side:
+        raise SideTooLongError(width, height, max_side)
 
 
 def text_from_utf8(payload: bytes) -> str:

@@ -84,7 +84,7 @@ class TruncatedError(PayloadError):
 
 
 class TooManyPixelsError(PayloadError):
-    """An image with more pixels than the limit, as its header says."""
+    """An image, or a frame of a video, with more pixels than the limit."""
 
     code = "too_many_pixels"
 
@@ -99,7 +99,7 @@ class TooManyPixelsError(PayloadError):
 
 
 class SideTooLongError(PayloadError):
-    """An image one of whose sides is longer than the limit."""
+    """An image, or a frame of a video, one of whose sides is longer than the limit."""
 
     code = "side_too_long"
 
@@ -113,7 +113,7 @@ class SideTooLongError(PayloadError):
 
 
 class TooSmallError(PayloadError):
-    """An image one of whose sides is shorter than the limit."""
+    """An image, or a frame of a video, one of whose sides is shorter than the limit."""
 
     code = "too_small"
 
@@ -136,13 +136,13 @@ class NoSamplesError(PayloadError):
 
 
 class TooLongError(PayloadError):
-    """Audio that lasts longer than the limit."""
+    """Audio or video that lasts longer than the limit."""
 
     code = "too_long"
 
     def __init__(self, seconds: float, limit: float) -> None:
         super().__init__(
-            f"the audio lasts {seconds:.6g} s or more and limits.max_seconds is {limit:g}; cut it before sending",
+            f"the recording lasts {seconds:.6g} s or more and limits.max_seconds is {limit:g}; cut it before sending",
             seconds=seconds,
             limit=limit,
         )
@@ -173,6 +173,92 @@ class TooManyChannelsError(PayloadError):
             channels=channels,
             limit=limit,
         )
+
+
+class UnsupportedCodecError(PayloadError):
+    """A video in a container that is read, compressed in a way that is not."""
+
+    code = "unsupported_codec"
+
+    def __init__(self, codec: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"the video is compressed as {shown(codec)}, which is not read here; send {', '.join(known)}",
+            codec=codec,
+            known=tuple(known),
+        )
+
+
+class NoFramesError(PayloadError):
+    """A video without a picture in it, such as sound alone."""
+
+    code = "no_frames"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the video holds {what}; send a recording, or an empty element where video is absent")
+
+
+class TooManyFramesError(PayloadError):
+    """A video with more frames than the limit."""
+
+    code = "too_many_frames"
+
+    def __init__(self, frames: int, limit: int) -> None:
+        super().__init__(
+            f"the video has {frames:,} frames or more and limits.max_frames is {limit:,}; cut it before sending",
+            frames=frames,
+            limit=limit,
+        )
+
+
+class TooMuchToDecodeError(PayloadError):
+    """A video of which more pixels would have to be decoded, over all frames, than the limit."""
+
+    code = "too_much_to_decode"
+
+    def __init__(self, pixels: int, limit: int) -> None:
+        super().__init__(
+            f"{pixels:,} pixels of the video would have to be decoded and limits.max_decoded_pixels is {limit:,}; "
+            "scale it down or cut it before sending",
+            pixels=pixels,
+            limit=limit,
+        )
+
+
+class TooFewPointsError(PayloadError):
+    """A point cloud with fewer points than the limit."""
+
+    code = "too_few_points"
+
+    def __init__(self, points: int, limit: int) -> None:
+        super().__init__(
+            f"the point cloud has {points:,} points and limits.min_points is {limit:,}; "
+            "send more, or an empty element where the modality is absent",
+            points=points,
+            limit=limit,
+        )
+
+
+class TooManyPointsError(PayloadError):
+    """A point cloud with more points than the limit."""
+
+    code = "too_many_points"
+
+    def __init__(self, points: int, limit: int) -> None:
+        super().__init__(
+            f"the point cloud has {points:,} points or more and limits.max_points is {limit:,}; "
+            "thin it out before sending",
+            points=points,
+            limit=limit,
+        )
+
+
+class WrongShapeError(PayloadError):
+    """An array that is no list of points."""
+
+    code = "wrong_shape"
+
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(f"the payload holds {found}; send {wanted}", found=found)
 
 
 class NotFiniteError(PayloadError):
@@ -240,7 +326,7 @@ class NotJsonError(PayloadError):
 
 
 class WrongTypeError(PayloadError):
-    """JSON of another type than a row or a cell has."""
+    """A value of another type than the modality reads, such as a cell that is no number."""
 
     code = "wrong_type"
 

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from onepath.contract.dtypes import DType
 from onepath.contract.tensors import Closed
-from onepath.modalities.decoding import check_size, corrupt_on_failure, require_module
-from onepath.modalities.errors import SideTooLongError, TooManyPixelsError, TooSmallError
+from onepath.modalities.decoding import check_sides, check_size, corrupt_on_failure, require_module
 from onepath.modalities.image_header import header_from_payload
 from onepath.modalities.image_pixels import Fit, Resample, fitted, opaque, pixels_from_image, plain, upright
 from onepath.modalities.image_plugins import open_image
@@ -109,9 +108,4 @@ class ImageProcessor:
 
     def _check_sides(self, width: int, height: int) -> None:
         limits = self._limits
-        if min(width, height) < limits.min_side:
-            raise TooSmallError(width, height, limits.min_side)
-        if width * height > limits.max_pixels:
-            raise TooManyPixelsError(width, height, limits.max_pixels)
-        if max(width, height) > limits.max_side:
-            raise SideTooLongError(width, height, limits.max_side)
+        check_sides(width, height, max_pixels=limits.max_pixels, max_side=limits.max_side, min_side=limits.min_side)

@@ -5,6 +5,7 @@ import json
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from PIL import Image
 from onepath.clients.payloads import is_one_value, payload_from_value
 from onepath.contract.errors import PayloadError
 
-KINDS = ("image", "audio", "text", "tabular", "bytes", "point_cloud")
+KINDS = ("image", "audio", "video", "text", "tabular", "bytes", "point_cloud", "depth")
 ORIENTATION = 0x0112
 
 
@@ -31,7 +32,7 @@ def test_a_path_is_read_for_every_kind(kind: str, tmp_path: Path) -> None:
     assert payload_from_value(tmp_path / "file", kind) == b"\xff\xfe"
 
 
-@pytest.mark.parametrize("kind", ["image", "audio"])
+@pytest.mark.parametrize("kind", ["image", "audio", "video", "point_cloud"])
 def test_a_string_is_a_path_for_media(kind: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\xff\xfe")
     assert payload_from_value(str(tmp_path / "file"), kind) == b"\xff\xfe"
@@ -148,6 +149,69 @@ def test_a_rate_that_is_none_is_refused(rate: int) -> None:
         payload_from_value((np.zeros(4), rate), "audio")
 
 
+@pytest.mark.parametrize("shape", [(3, 9, 7, 3), (3, 9, 7), (1, 1, 1, 3), (2, 8, 300)])
+def test_frames_come_back_from_their_mp4(shape: tuple[int, ...]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found, rate = _frames(payload_from_value((frames, 12.5), "video"))
+    np.testing.assert_array_equal(found, frames if frames.ndim == 4 else np.stack([frames] * 3, axis=3))
+    assert rate == 12.5
+
+
+def test_frames_that_are_not_contiguous_keep_their_order() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)[::-1, :, ::2, ::-1]
+    np.testing.assert_array_equal(_frames(payload_from_value((frames, 10), "video"))[0], frames)
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (np.zeros((2, 4, 4), dtype=np.float32), "must be uint8 of shape"),
+        (np.zeros((4, 4), dtype=np.uint8), "must be uint8 of shape"),
+        (np.zeros((2, 4, 4, 4), dtype=np.uint8), "must be uint8 of shape"),
+        (np.zeros((0, 4, 4), dtype=np.uint8), "must be uint8 of shape"),
+        (np.zeros((1, 1, 20_000), dtype=np.uint8), "at most 16384"),
+    ],
+)
+def test_an_array_that_is_no_clip_is_refused(frames: np.ndarray, reason: str) -> None:
+    with pytest.raises(PayloadError, match=reason):
+        payload_from_value((frames, 10), "video")
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1e-9, 1e9, float("nan")])
+def test_a_frame_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(PayloadError, match="frames_per_second"):
+        payload_from_value((np.zeros((2, 4, 4), dtype=np.uint8), rate), "video")
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([np.float32, np.float64, np.int16]),
+        st.tuples(st.integers(1, 9), st.integers(3, 6)),
+        elements=st.integers(-1000, 1000),
+    )
+)
+def test_points_come_back_from_their_npy(points: np.ndarray) -> None:
+    found = np.load(io.BytesIO(payload_from_value(points, "point_cloud")), allow_pickle=False)
+    np.testing.assert_array_equal(found, points)
+    assert found.dtype == points.dtype
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (np.zeros((4, 2)), r"of shape \(points, 3\)"),
+        (np.zeros(12), r"of shape \(points, 3\)"),
+        (np.zeros((2, 4, 3)), r"of shape \(points, 3\)"),
+        (np.zeros((4, 3), dtype=complex), r"of shape \(points, 3\)"),
+        (np.array([[object()] * 3]), r"of shape \(points, 3\)"),
+        (np.zeros((0, 3)), "no points"),
+    ],
+)
+def test_an_array_that_is_no_point_cloud_is_refused(points: np.ndarray, reason: str) -> None:
+    with pytest.raises(PayloadError, match=reason):
+        payload_from_value(points, "point_cloud")
+
+
 def test_a_table_row_is_json() -> None:
     row = {"age": np.int64(4), "weight": np.float32(0.5), "name": "x", "height": None}
     assert json.loads(payload_from_value(row, "tabular")) == {"age": 4, "weight": 0.5, "name": "x", "height": None}
@@ -169,7 +233,10 @@ def test_a_missing_cell_is_null(row: object) -> None:
         ("1,2", "tabular", "is not a row of a table"),
         ([float("inf")], "tabular", "JSON"),
         ([object()], "tabular", "JSON"),
-        ("cloud.ply", "point_cloud", "give bytes or a pathlib.Path"),
+        (3, "video", "is not video"),
+        (np.zeros((2, 4, 4), dtype=np.uint8), "video", "is not video"),
+        ([[1, 2, 3]], "point_cloud", "is not a point cloud"),
+        ("map.exr", "depth", "give bytes or a pathlib.Path"),
     ],
 )
 def test_a_value_that_a_kind_does_not_know_is_refused(value: object, kind: str, reason: str) -> None:
@@ -203,6 +270,8 @@ def test_an_empty_payload_is_refused_because_it_would_mean_absent(value: object,
         (np.zeros((2, 2)), "image"),
         (None, "image"),
         ((np.zeros(2), 8000), "audio"),
+        ((np.zeros((2, 4, 4)), 25.0), "video"),
+        (np.zeros((9, 3)), "point_cloud"),
         ({"a": 1}, "tabular"),
     ],
 )
@@ -216,6 +285,8 @@ def test_what_is_one_value(value: object, kind: str) -> None:
         (["a.png"], "image"),
         ((None, None), "audio"),
         ([(np.zeros(2), 8000)], "audio"),
+        ([(np.zeros((2, 4, 4)), 25.0)], "video"),
+        ([np.zeros((9, 3))], "point_cloud"),
         ([{"a": 1}], "tabular"),
         ([], "text"),
     ],
@@ -226,6 +297,12 @@ def test_what_is_a_column_of_rows(value: object, kind: str) -> None:
 
 def _pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def _frames(payload: bytes) -> tuple[np.ndarray, float]:
+    with av.open(io.BytesIO(payload)) as container:
+        rate = float(container.streams.video[0].average_rate)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), rate
 
 
 def _samples(payload: bytes) -> tuple[np.ndarray, int]:

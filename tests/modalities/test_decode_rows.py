@@ -16,11 +16,22 @@ from onepath.contract.presence import ABSENT, FAILED, PRESENT
 from onepath.contract.status import bytes_from_status, status_from_bytes
 from onepath.modalities import decode_rows
 from tests.modalities.media_files import image_file, noise, processor, sound_file, tone
+from tests.modalities.point_files import cloud, npy_file, ply_file
+from tests.modalities.video_files import clip_file, moving
 
 IMAGE = processor("image", {"height": 6, "width": 7})
 GOOD = [
     image_file(noise(11, 13, 3, seed=seed), name) for seed, name in enumerate(("PNG", "JPEG", "WEBP", "BMP", "GIF"))
 ]
+CLIPS = [clip_file(moving(6, 8, 10, seed), "libx264") for seed in range(2)]
+CLOUDS = [npy_file(cloud(20)), ply_file(cloud(20, seed=1))]
+MOVING = {
+    "video": (
+        processor("video", {"frames": 3, "height": 6, "width": 7}),
+        [*CLIPS, b"", CLIPS[0][:-50], b"\0\0\0\x18ftypisom"],
+    ),
+    "point_cloud": (processor("point_cloud", {"points": 6}), [*CLOUDS, b"", CLOUDS[0][:-50], b"ply\n"]),
+}
 BAD = [b"junk", GOOD[0][:60], GOOD[1][:300], b"\x89PNG\r\n\x1a\n" + bytes(50)]
 
 
@@ -101,6 +112,20 @@ def test_a_row_is_the_same_alone_as_among_any_neighbours(payloads, parallel):
         assert np.array_equal(together.values[row], alone.values[0])
         assert together.states[row] == alone.states[0]
         assert together.statuses[row] == alone.statuses[0]
+
+
+@pytest.mark.parametrize("kind", MOVING)
+def test_a_clip_or_a_cloud_is_the_same_alone_as_among_any_neighbours(kind):
+    decoder, payloads = MOVING[kind]
+    with ThreadPoolExecutor(4) as pool:
+        together = rows(payloads * 3, decoder=decoder, pool=pool)
+    for row, payload in enumerate(payloads * 3):
+        alone = rows([payload], decoder=decoder)
+        assert np.array_equal(together.values[row], alone.values[0])
+        assert together.states[row] == alone.states[0]
+        assert together.statuses[row] == alone.statuses[0]
+    assert together.states.tolist() == [PRESENT, PRESENT, ABSENT, ABSENT, ABSENT] * 3
+    assert not np.array_equal(together.values[0], together.values[1])
 
 
 def test_different_payloads_make_different_rows():

@@ -11,6 +11,7 @@ import pytest
 
 from onepath.contract.errors import PayloadError
 from onepath.contract.status import Status, bytes_from_status, status_from_bytes
+from tests.modalities import degenerate_clouds, degenerate_videos
 from tests.modalities.media_files import (
     image_file,
     noise,
@@ -27,12 +28,16 @@ SETTINGS = {
     "audio": {"sample_rate_hz": 8000, "seconds": 0.5},
     "text": {"tokenizer": "characters", "length": 8},
     "tabular": {"columns": [{"name": "a"}, {"name": "b", "scale": 1e-30}]},
+    "video": degenerate_videos.SETTINGS,
+    "point_cloud": degenerate_clouds.SETTINGS,
 }
 LIMITS = {
     "image": {"max_bytes": 100_000, "max_pixels": 10_000, "max_side": 5000, "min_side": 1},
     "audio": {"max_bytes": 400_000, "max_seconds": 2.0, "max_channels": 4},
     "text": {"max_bytes": 1000, "max_characters": 100},
     "tabular": {"max_bytes": 100_000},
+    "video": degenerate_videos.LIMITS,
+    "point_cloud": degenerate_clouds.LIMITS,
 }
 
 
@@ -253,7 +258,16 @@ ROWS = {
 }
 CASES = [
     pytest.param(kind, code, payload, id=f"{kind}-{name}")
-    for kind, cases in (("image", IMAGES), ("audio", SOUNDS), ("text", TEXTS), ("tabular", ROWS))
+    for kind, cases in (
+        ("image", IMAGES),
+        ("audio", SOUNDS),
+        ("text", TEXTS),
+        ("tabular", ROWS),
+        ("video", {name: ("unsupported_format", payload) for name, payload in ANYWHERE.items()}),
+        ("video", degenerate_videos.CASES),
+        ("point_cloud", {name: ("unsupported_format", payload) for name, payload in ANYWHERE.items()}),
+        ("point_cloud", degenerate_clouds.CASES),
+    )
     for name, (code, payload) in cases.items()
 ]
 GOOD = {
@@ -261,6 +275,8 @@ GOOD = {
     "audio": sound_file(tone(440, rate_hz=8000)),
     "text": b"seven",
     "tabular": b"[1, null]",
+    "video": degenerate_videos.GOOD,
+    "point_cloud": degenerate_clouds.GOOD,
 }
 
 

@@ -21,6 +21,8 @@ DIGITS = {
     "audio": ({"sample_rate_hz": 8000, "seconds": 1.0}, "int16", (8000,)),
     "text": ({"tokenizer": "characters", "length": 16}, "int32", (16,)),
     "tabular": ({"columns": [{"name": "a"}, {"name": "b"}], "missing_indicator": True}, "float32", (4,)),
+    "video": ({"frames": 4, "height": 8, "width": 9}, "uint8", (3, 4, 8, 9)),
+    "point_cloud": ({"points": 16, "groups": {"count": 4, "neighbours": 3}}, "float32", (4, 4, 3)),
 }
 
 
@@ -61,7 +63,9 @@ def test_an_entry_whose_tensor_the_processor_does_not_make_is_refused(kind, chan
 
 
 def test_an_unknown_kind_is_answered_with_the_known_and_the_nearest():
-    with pytest.raises(UnknownPluginError, match=r"did you mean 'image'.*audio, image, tabular, text"):
+    with pytest.raises(
+        UnknownPluginError, match=r"did you mean 'image'.*audio, image, point_cloud, tabular, text, video"
+    ):
         processor_from_settings("x", "imgae", {}, {}, Path())
 
 
@@ -89,6 +93,19 @@ def test_every_problem_of_settings_and_limits_is_listed_at_once():
         ("text", {"alphabet": ""}),
         ("text", {"form": "NFX"}),
         ("text", {"file": "tokenizer.json"}),
+        ("video", {"frames": 0}),
+        ("video", {"channels": 4}),
+        ("video", {"sampling": "random"}),
+        ("video", {"stride": 0}),
+        ("video", {"short": "loop"}),
+        ("point_cloud", {"points": 0}),
+        ("point_cloud", {"points": 3}),
+        ("point_cloud", {"normalise": "unit_cube"}),
+        ("point_cloud", {"axes": ("x", "y", "-y")}),
+        ("point_cloud", {"axes": ("x", "y")}),
+        ("point_cloud", {"groups": {"count": 17, "neighbours": 3}}),
+        ("point_cloud", {"groups": {"count": 3, "neighbours": 17}}),
+        ("point_cloud", {"groups": {"count": 3}}),
         ("tabular", {"columns": []}),
         ("tabular", {"columns": "a"}),
     ],
@@ -105,6 +122,10 @@ def test_settings_in_full_are_json_and_mean_the_same(kind):
     assert DIGITS[kind][0].keys() <= settings.keys()
 
 
+def test_a_point_cloud_without_groups_is_its_points():
+    assert tensor_from_settings("x", "point_cloud", {"points": 16}, {}, Path()).shape == (16, 3)
+
+
 def test_settings_in_full_keep_what_was_given():
     settings, limits = settings_in_full("x", "image", {"height": 3, "width": 4, "fit": "pad"}, {"max_bytes": 5})
     assert (settings["height"], settings["fit"], limits["max_bytes"]) == (3, "pad", 5)
@@ -113,7 +134,8 @@ def test_settings_in_full_keep_what_was_given():
 def test_importing_the_modalities_loads_no_decoder():
     code = (
         "import sys, onepath.modalities, onepath.modalities.image, onepath.modalities.audio, onepath.modalities.text\n"
-        "print(sorted({'PIL', 'soundfile', 'soxr', 'tokenizers', 'torch', 'onnx'} & set(sys.modules)))"
+        "import onepath.modalities.video, onepath.modalities.point_cloud\n"
+        "print(sorted({'PIL', 'av', 'soundfile', 'soxr', 'tokenizers', 'torch', 'onnx'} & set(sys.modules)))"
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.strip() == "[]"

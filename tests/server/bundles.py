@@ -125,12 +125,25 @@ def modalities():
 
 def write_bundle(path: Path, *, name="tiny", image_weight=IMAGE_WEIGHT, probe_offset=0.0, assets=None) -> Bundle:
     """Write the bundle to a new folder and open it."""
-    graph = onnx.parser.parse_model(GRAPH % (", ".join(map(str, image_weight)), ", ".join(map(str, TEXT_WEIGHT))))
-    onnx.checker.check_model(graph)
+    return write_parts(
+        path,
+        name=name,
+        graph=GRAPH % (", ".join(map(str, image_weight)), ", ".join(map(str, TEXT_WEIGHT))),
+        weights=repr(image_weight).encode(),
+        probes=probe_set(image_weight, probe_offset),
+        modalities=modalities(),
+        assets=assets,
+    )
+
+
+def write_parts(path: Path, *, name, graph, weights, probes, modalities, assets=None) -> Bundle:
+    """Write a bundle of a graph in onnx's text form, whose output is the scores of `LABELS`, and open it."""
+    parsed = onnx.parser.parse_model(graph)
+    onnx.checker.check_model(parsed)
     files = {
-        "weights/model.safetensors": repr(image_weight).encode(),
-        "graphs/model.onnx": graph.SerializeToString(deterministic=True),
-        "probes.json": canonical_json(probe_set(image_weight, probe_offset).model_dump(mode="json")),
+        "weights/model.safetensors": weights,
+        "graphs/model.onnx": parsed.SerializeToString(deterministic=True),
+        "probes.json": canonical_json(probes.model_dump(mode="json")),
         **(assets or {}),
     }
     weights_digest, graph_digest = (sha256_from_bytes(files[file]) for file in list(files)[:2])
@@ -140,7 +153,7 @@ def write_bundle(path: Path, *, name="tiny", image_weight=IMAGE_WEIGHT, probe_of
         name=name,
         task="classification",
         labels=LABELS,
-        modalities=modalities(),
+        modalities=modalities,
         outputs=(TensorSpec(name="scores", dtype="float32", shape=(len(LABELS),)),),
         graph=GraphEntry(file="graphs/model.onnx", opset=20, ir_version=10, max_batch_size=MAX_BATCH_SIZE),
         weights="weights/model.safetensors",
