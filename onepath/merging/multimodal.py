@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -48,3 +49,11 @@ def run_dense(model: MultimodalModel, values: Mapping[str, Tensor], present: Ten
         here = present[:, column].reshape(-1, *[1] * (encoded.ndim - 1))
         features[modality] = encoded.where(here, model.absent(modality).to(encoded.dtype))
     return model.fuse(features, present)
+
+
+def all_present(values: Mapping[str, Tensor], present: Tensor | None, modalities: tuple[str, ...]) -> Tensor:
+    """Return the presence, or all ones of the right shape where it is not given."""
+    if present is not None:
+        return present
+    first = values[modalities[0]]
+    return torch.ones(first.shape[0], len(modalities), dtype=torch.bool, device=first.device)

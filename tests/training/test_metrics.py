@@ -18,6 +18,7 @@ from tests.merging.golden import mm_lego
 
 COVERS = ("u.auc.*", "u.cindex.*")
 
+
 def random_scores(seed: int, *, rows: int = 40, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.integers(0, 7, (rows, classes)) / 7.0, rng.random((rows, classes)) < 0.4  # many ties

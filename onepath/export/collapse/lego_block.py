@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.constants import linear_after_norm
-from onepath.export.collapse.lego_chain import CollapsedChain
+from onepath.export.collapse.lego_chain import CollapsedChain, has_half_rows
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
@@ -16,6 +16,7 @@ from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import half_length
 from onepath.merging.lego.layers import CrossAttention
+from onepath.merging.lego.mixers import SelfAttention
 
 
 class CollapsedLegoBlock(nn.Module):
@@ -45,13 +46,15 @@ class CollapsedLegoBlock(nn.Module):
 def lego_block(module: nn.Module) -> Folding | None:
     """Fold a `LegoBlock` into a `CollapsedLegoBlock`.
 
-    Requires: no dropout that acts, as in eval mode.
+    Requires: no dropout that acts, as in eval mode; no `compat`.
 
     Ensures: the logits of eval mode, equal in real arithmetic, for any number of rows; the encoder is the block's own.
     """
     if not isinstance(module, LegoBlock):
         return None
-    refuse_dropout(f"the LegoBlock around a {type(module.encoder).__name__}", module)
+    name = f"the LegoBlock around a {type(module.encoder).__name__}" if module.encoder else "the LegoBlock"
+    refuse_published(name, module.settings.compat)
+    refuse_dropout(name, module)
     with torch.no_grad():
         return Folding(CollapsedLegoBlock(module), (FoldedLayer("", "lego_block", folded_parts(module)),))
 
@@ -60,8 +63,10 @@ def folded_parts(block: LegoBlock) -> str:
     """Return what the collapse of a block folds, in words."""
     settings = block.settings
     parts = ["norms into the layers after them"]
-    if settings.frequency_domain:
+    if has_half_rows(block):
         parts.insert(0, f"{settings.latents} spectrum rows to {half_length(settings.latents)}, transforms to scalings")
+    elif settings.frequency_domain:
+        parts.insert(0, "transforms of the latent to scalings")
     if settings.tokens == 1:
         parts.insert(0, f"cross-attention over one token to an affine map, {settings.depth} times")
     if settings.dropout:
@@ -79,7 +84,7 @@ def refuse_dropout(name: str, block: LegoBlock) -> None:
     Raises:
         UnsupportedModuleError: a layer of the block is in training mode, and drops values there.
     """
-    for module in block.layers.modules():
+    for module in (*block.layers.modules(), *(block.mixers.modules() if block.mixers is not None else ())):
         if module.training and _dropout(module) > 0:
             raise UnsupportedModuleError(
                 name,
@@ -88,7 +93,23 @@ def refuse_dropout(name: str, block: LegoBlock) -> None:
             )
 
 
+def refuse_published(name: str, compat: str | None) -> None:
+    """Check that what is collapsed has not the published form.
+
+    Args:
+        name: what to call it in the message.
+        compat: its form.
+
+    Raises:
+        UnsupportedModuleError: it has.
+    """
+    if compat is not None:
+        raise UnsupportedModuleError(
+            f"{name} with compat={compat!r}", "it is for comparisons only", "build it without compat"
+        )
+
+
 def _dropout(module: nn.Module) -> float:
     if isinstance(module, nn.Dropout):
         return module.p
-    return module.dropout if isinstance(module, CrossAttention) else 0.0
+    return module.dropout if isinstance(module, (CrossAttention, SelfAttention)) else 0.0

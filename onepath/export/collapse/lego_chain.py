@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from onepath.export.collapse.constants import constant, linear_after_norm, linear_from
 from onepath.export.collapse.lego_context import has_half_keys, unrolled_layers
-from onepath.merging.lego.block import SMALLEST_NORM, LegoBlock
-from onepath.merging.lego.fourier import Spectrum, averaged, fourier, half_length, row_counts
-from onepath.merging.lego.layers import LEAK, CrossAttention, GatedFeedForward, gated, joined_heads, split_heads
+from onepath.merging.lego.block import LegoBlock
+from onepath.merging.lego.domain import SMALLEST_NORM
+from onepath.merging.lego.fourier import Spectrum, averaged, half_length, row_counts
+from onepath.merging.lego.layers import LEAK, CrossAttention, GatedFeedForward, attended, gated
 
 
 class TokenReading(nn.Module):
@@ -34,19 +35,21 @@ class TokenReading(nn.Module):
         self.log_counts = None if counts is None else constant(counts.log(), attention.query.weight)
 
     def forward(self, latent: Tensor, tokens: Tensor) -> Tensor:
-        """Return the update of each latent row, from mixed tokens `(rows, keys, feature_dim)`."""
-        query = split_heads(self.query(functional.layer_norm(latent, latent.shape[-1:])), self.heads)
-        key, value = split_heads(self.key(tokens), self.heads), split_heads(self.value(tokens), self.heads)
+        """Return the update of each latent row, from mixed tokens `(rows, keys, feature_dim)`.
+
+        A latent that is the same for all rows, with 1 in their place, is projected once.
+        """
+        query = self.query(functional.layer_norm(latent, latent.shape[-1:])).expand(tokens.shape[0], -1, -1)
         bias = None if self.log_counts is None else self.log_counts.reshape(1, 1, 1, -1)
-        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=self.scale)
-        return functional.leaky_relu(self.output(joined_heads(read)), LEAK)
+        read = attended(query, self.key(tokens), self.value(tokens), self.heads, scale=self.scale, bias=bias)
+        return functional.leaky_relu(self.output(read), LEAK)
 
 
 class ChainLayer(nn.Module):
     """One depth on the distinct rows of the spectrum's real part.
 
     Args:
-        index: the depth, which selects the reading of a single token.
+        index: selects the depth's reading of a single token, or its own tokens.
         reading: attention over tokens, or None where the features hold the readings themselves.
         feed_forward: of that depth.
     """
@@ -73,7 +76,8 @@ class ChainLayer(nn.Module):
     def _attended(self, real: Tensor, features: Tensor) -> Tensor:
         if self.reading is None:
             return real + features[:, self.index : self.index + 1]
-        update: Tensor = self.reading(real, features)
+        tokens = features[:, self.index] if features.ndim == 4 else features
+        update: Tensor = self.reading(real, tokens)
         return real + update
 
     def _hidden(self, attended: Tensor) -> Tensor:
@@ -86,7 +90,8 @@ class CollapsedChain(nn.Module):
 
     The first spectrum is a constant; the rows of a real latent's spectrum mirror each other, so half of them do; and an
     inverse transform, a normalisation and a transform together divide each column by its norm, which Parseval's theorem
-    gives in the frequency domain.
+    gives in the frequency domain. Transformed over its features, a latent has no rows that mirror each other, and
+    all are kept.
 
     Args:
         block: to take the weights from.
@@ -96,12 +101,13 @@ class CollapsedChain(nn.Module):
         super().__init__()
         settings = block.settings
         self.normalise = settings.normalise and settings.frequency_domain
+        self.fourier_dim = settings.fourier_dim
         self.track_imaginary = settings.track_imaginary
         start, counts = _start(block), row_shares(block)
         self.start_real, self.start_imag = (constant(part, block.latent) for part in start)
         self.shares = constant(counts, block.latent)
         self.layers = nn.ModuleList(
-            ChainLayer(index, _reading(block, layer.attention), layer.feed_forward)
+            ChainLayer(_column(block, index), _reading(block, layer.attention), layer.feed_forward)
             for index, layer in enumerate(unrolled_layers(block))
         )
 
@@ -114,9 +120,10 @@ class CollapsedChain(nn.Module):
         imag = state.imag if self.track_imaginary else torch.zeros_like(state.imag)
         if not self.normalise:
             return Spectrum(state.real, imag)
-        # Parseval: a latent column's squared norm is its spectrum's, divided by the number of rows.
-        square = averaged(state.real.square() + imag.square(), self.shares)
-        norm = square.clamp(min=SMALLEST_NORM**2).sqrt().unsqueeze(1)
+        # Parseval: a latent column's squared norm is its spectrum's, divided by the number of rows; so for features.
+        square = state.real.square() + imag.square()
+        mean = averaged(square, self.shares).unsqueeze(1) if self.fourier_dim == 1 else square.mean(2, keepdim=True)
+        norm = mean.clamp(min=SMALLEST_NORM**2).sqrt()
         return Spectrum(state.real / norm, imag / norm)
 
     def step(self, index: int, start: Spectrum, features: Tensor) -> Spectrum:
@@ -125,7 +132,8 @@ class CollapsedChain(nn.Module):
 
     def spectrum(self, features: Tensor) -> Spectrum:
         """Return the distinct rows of the block's spectrum, both parts `(rows, distinct, width)`."""
-        return self.step(len(self.layers) - 1, self._last_start(features), features)
+        state = self.step(len(self.layers) - 1, self._last_start(features), features)
+        return Spectrum(state.real, state.imag.expand_as(state.real))
 
     def pooled(self, features: Tensor) -> Tensor:
         """Return the average over all rows of the real part, `(rows, width)`."""
@@ -133,28 +141,33 @@ class CollapsedChain(nn.Module):
         return last.pooled(self._last_start(features).real, features, self.shares)
 
     def _last_start(self, features: Tensor) -> Spectrum:
-        state = self.start(features.shape[0])
+        """Return the spectrum that the last depth starts from; each part has one row if it is the same for all."""
+        state = Spectrum(self.start_real.unsqueeze(0), self.start_imag.unsqueeze(0))
         for index in range(len(self.layers) - 1):
             state = self.rescaled(self.step(index, state, features))
         return state
 
 
 def row_shares(block: LegoBlock) -> Tensor:
-    """Return each distinct row's part of the average over all rows, float64 `(distinct,)`."""
+    """Return each kept row's part of the average over all rows, float64 `(kept,)`."""
     latents = block.settings.latents
-    if not block.settings.frequency_domain:
+    if not has_half_rows(block):
         return torch.full((latents,), 1 / latents, dtype=torch.float64)
     return torch.from_numpy(row_counts(latents) / latents)
 
 
+def has_half_rows(block: LegoBlock) -> bool:
+    """Return whether the rows of the block's spectrum mirror each other, so that half of them do."""
+    return block.settings.frequency_domain and block.settings.fourier_dim == 1
+
+
 def _start(block: LegoBlock) -> Spectrum:
-    latent = block.latent.detach()
-    if not block.settings.frequency_domain:
-        return Spectrum(latent, torch.zeros_like(latent))
-    if block.settings.normalise:
-        latent = latent / torch.linalg.vector_norm(latent, dim=0).clamp(min=SMALLEST_NORM)
-    distinct = half_length(block.settings.latents)
-    return Spectrum(*(part[0, :distinct] for part in fourier(latent.unsqueeze(0))))
+    kept = half_length(block.settings.latents) if has_half_rows(block) else block.settings.latents
+    return Spectrum(*(part[0, :kept] for part in block.own_start(1)))
+
+
+def _column(block: LegoBlock, index: int) -> int:
+    return 0 if block.settings.tokens != 1 and block.settings.share_layers else index
 
 
 def _reading(block: LegoBlock, attention: CrossAttention) -> TokenReading | None:

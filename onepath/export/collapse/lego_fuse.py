@@ -8,21 +8,19 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.collapse.lego_block import folded_parts, refuse_dropout
+from onepath.export.collapse.lego_block import folded_parts, refuse_dropout, refuse_published
 from onepath.export.collapse.lego_chain import CollapsedChain
-from onepath.export.collapse.lego_context import features_from_block
+from onepath.export.collapse.lego_context import features_from_block, features_shape
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
-from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
-from onepath.merging.lego.fourier import averaged, half_length
+from onepath.merging.lego.fourier import averaged
 from onepath.merging.lego.fuse import LegoFuse
-from onepath.merging.lego.merge import all_present
+from onepath.merging.lego.heads import pattern_index
 from onepath.merging.lego.rowwise import chosen
 from onepath.merging.lego.settings import known_tokens
-from onepath.merging.multimodal import run_dense
+from onepath.merging.multimodal import all_present, run_dense
 
 
 class CollapsedLegoFuse(nn.Module):
@@ -36,7 +34,9 @@ class CollapsedLegoFuse(nn.Module):
         super().__init__()
         self.modalities, self.schedule = fuse.modalities, fuse.schedule
         self._source = fuse.description()
-        self.shapes = {name: _shape(name, block) for name, block in fuse.blocks.items()}
+        self.shapes = {
+            name: features_shape(block, known_tokens(name, block.settings)) for name, block in fuse.blocks.items()
+        }
         self.encoders = nn.ModuleDict({name: features_from_block(block) for name, block in fuse.blocks.items()})
         self.chains = nn.ModuleDict({name: CollapsedChain(block) for name, block in fuse.blocks.items()})
         self.heads = folded_heads(fuse)
@@ -58,7 +58,7 @@ class CollapsedLegoFuse(nn.Module):
             start = chosen(begun, chain.rescaled(state), chain.start(present.shape[0]))
             state = chosen(here, chain.step(layer, start, features[self.modalities[column]]), state)
             begun = begun | here
-        return {"scores": self.heads(averaged(state.real, self._chain(0).shares), present)}
+        return {"scores": self.heads(averaged(state.real, self._chain(0).shares), pattern_index(present))}
 
     def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return logits `(rows, classes)`; see `LegoMerge.forward`."""
@@ -78,23 +78,13 @@ def lego_fuse(module: nn.Module) -> Folding | None:
     """
     if not isinstance(module, LegoFuse):
         return None
+    refuse_published("a LegoFuse", module.compat)
     for name, block in module.blocks.items():
+        refuse_published(f"block {name}", block.settings.compat)
         refuse_dropout(f"block {name}", block)
-    if module.compat is not None:
-        raise UnsupportedModuleError(
-            f"a LegoFuse with compat={module.compat!r}", "it is for comparisons only", "build it without compat"
-        )
     layers = [
         FoldedLayer(f"encoders.{name}", "lego_fuse", folded_parts(block)) for name, block in module.blocks.items()
     ]
     heads = FoldedLayer("heads", "lego_fuse", f"{2 ** len(module.modalities) - 1} merged heads to constants")
     with torch.no_grad():
         return Folding(CollapsedLegoFuse(module), (*layers, heads))
-
-
-def _shape(name: str, block: LegoBlock) -> tuple[int, int]:
-    settings, tokens = block.settings, known_tokens(name, block.settings)
-    if tokens == 1:
-        return settings.depth, settings.width
-    kept = half_length(tokens) if settings.frequency_domain else tokens
-    return kept, settings.feature_dim

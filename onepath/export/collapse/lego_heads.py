@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from onepath.export.collapse.constants import constant
 from onepath.merging.lego.fuse import LegoFuse
-from onepath.merging.lego.heads import HeadTable, merged_heads, pattern_index, subset_weights
+from onepath.merging.lego.heads import HeadTable, merged_heads, subset_weights
 from onepath.merging.lego.merge import LegoMerge
 
 
@@ -25,9 +25,8 @@ class FoldedHeads(nn.Module):
         self.weight = constant(table.weight * table.gain.unsqueeze(1), table.weight)
         self.bias = constant(shifted, table.bias)
 
-    def forward(self, pooled: Tensor, present: Tensor) -> Tensor:
-        """Return logits `(rows, classes)` of `(rows, width)` and bool `(rows, modalities)`."""
-        index = pattern_index(present)
+    def forward(self, pooled: Tensor, index: Tensor) -> Tensor:
+        """Return logits `(rows, classes)` of `(rows, width)`, given each row's `pattern_index`, int64 `(rows,)`."""
         normed = functional.layer_norm(pooled, pooled.shape[-1:]).unsqueeze(-1)
         return (self.weight.index_select(0, index) @ normed).squeeze(-1) + self.bias.index_select(0, index)
 

@@ -1,4 +1,4 @@
-"""The collapse rule for LegoMerge: each modality delivers one pooled vector, or half a spectrum."""
+"""The collapse rule for LegoMerge: each modality delivers one pooled vector, or its distinct rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onepath.export.collapse.lego_block import folded_parts, refuse_dropout
+from onepath.export.collapse.constants import constant
+from onepath.export.collapse.lego_block import folded_parts, refuse_dropout, refuse_published
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.lego_heads import folded_heads
@@ -17,9 +18,10 @@ from onepath.export.collapse.rules import Folding
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import Spectrum, averaged
-from onepath.merging.lego.merge import LegoMerge, all_present
+from onepath.merging.lego.heads import pattern_index
+from onepath.merging.lego.merge import LegoMerge
 from onepath.merging.lego.methods import LINEAR
-from onepath.merging.multimodal import run_dense
+from onepath.merging.multimodal import all_present, run_dense
 
 
 class PooledBlock(nn.Module):
@@ -60,6 +62,7 @@ class CollapsedLegoMerge(nn.Module):
         parts = {name: PooledBlock(block, pools=self.pools) for name, block in merge.blocks.items()}
         self.shapes = {name: part.shape for name, part in parts.items()}
         self.heads = folded_heads(merge)
+        self.parts = _parts_from_method(merge) if self.pools else None
         self.encoders = nn.ModuleDict(parts)
 
     def description(self) -> Description:
@@ -73,11 +76,12 @@ class CollapsedLegoMerge(nn.Module):
     def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
         stacked = torch.stack([features[name] for name in self.modalities], dim=1)
-        real = stacked[:, :, 0]
-        imag = torch.zeros_like(real) if self.pools else stacked[:, :, 1]
-        merged = self.method(Spectrum(real, imag), present, self.weights).real
-        pooled = merged.squeeze(1) if self.pools else averaged(merged, self._shares)
-        return {"scores": self.heads(pooled, present)}
+        index = pattern_index(present)
+        if self.parts is not None:
+            vectors = stacked.flatten(2)
+            return {"scores": self.heads((vectors * self.parts.index_select(0, index)).sum(1), index)}
+        merged = self.method(Spectrum(stacked[:, :, 0], stacked[:, :, 1]), present, self.weights).real
+        return {"scores": self.heads(averaged(merged, self._shares), index)}
 
     def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return logits `(rows, classes)`; see `LegoMerge.forward`."""
@@ -88,20 +92,35 @@ class CollapsedLegoMerge(nn.Module):
         return cast(PooledBlock, self.encoders[self.modalities[0]]).chain.shares
 
 
+def _parts_from_method(merge: LegoMerge) -> nn.Parameter:
+    """Return what a linear method makes of a 1 in one block and 0 elsewhere, `(patterns, blocks, 1)`.
+
+    Row `pattern_index` belongs to a presence; each block's vector times its part, added up, is the method's result.
+    """
+    like, count = next(merge.parameters()), len(merge.modalities)
+    bits = 2 ** torch.arange(count, device=like.device)
+    present = (torch.arange(2**count, device=like.device).unsqueeze(1) & bits) > 0
+    ones = torch.eye(count, dtype=like.dtype, device=like.device).expand(2**count, count, count)
+    parts = merge.method(Spectrum(ones, torch.zeros_like(ones)), present, merge.weights).real
+    return constant(parts.unsqueeze(2), like)
+
+
 def lego_merge(module: nn.Module) -> Folding | None:
     """Fold a `LegoMerge` into a `CollapsedLegoMerge`.
 
-    Requires: no dropout that acts, as in eval mode; a merge method that works element by element and gives the
-    conjugate for conjugate inputs, as every merge method must.
+    Requires: no dropout that acts, as in eval mode; no `compat`; a merge method that works element by element and
+    gives the conjugate for conjugate inputs, as every merge method must.
 
     Ensures: the scores of eval mode, equal in real arithmetic, for every presence pattern; the encoders are the
     blocks' own.
     """
     if not isinstance(module, LegoMerge):
         return None
+    refuse_published("a LegoMerge", module.compat)
     for name, block in module.blocks.items():
+        refuse_published(f"block {name}", block.settings.compat)
         refuse_dropout(f"block {name}", block)
-    result = "one pooled vector" if module.method in LINEAR else "half a spectrum"
+    result = "one pooled vector" if module.method in LINEAR else "the distinct rows of its spectrum"
     layers = [
         FoldedLayer(f"encoders.{name}", "lego_merge", f"{folded_parts(block)}; it delivers {result}")
         for name, block in module.blocks.items()

@@ -2,7 +2,8 @@
 
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.fuse import LegoFuse
+from onepath.merging.lego.live import live_parameters
 from onepath.merging.lego.merge import LegoMerge
 from onepath.merging.lego.settings import LegoSettings
 
-__all__ = ["LegoBlock", "LegoFuse", "LegoMerge", "LegoSettings"]
+__all__ = ["LegoBlock", "LegoFuse", "LegoMerge", "LegoSettings", "live_parameters"]

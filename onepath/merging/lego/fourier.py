@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -38,23 +39,41 @@ def inverse_fourier(spectrum: Spectrum) -> Tensor:
     return (along_rows(cosine, spectrum.real) - along_rows(sine, spectrum.imag)) / length
 
 
-def real_fourier(values: Tensor) -> Tensor:
-    """Return the real part of the forward transform along axis 1; the values themselves where the length is 1."""
-    length = values.shape[1]
-    return values if length == 1 else along_rows(_tables_like(values, length)[0], values)
+def over_features(values: Spectrum, *, inverse: bool = False) -> Spectrum:
+    """Return the complex transform along the last axis, forward and not normalised, or its inverse."""
+    length = values.real.shape[-1]
+    cosine, sine = _tables_like(values.real, length)
+    turn, factor = (sine, 1 / length) if inverse else (-sine, 1.0)
+    real = values.real @ cosine - values.imag @ turn
+    imag = values.real @ turn + values.imag @ cosine
+    return Spectrum(real * factor, imag * factor)
+
+
+def real_fourier(values: Tensor, dim: int = 1) -> Tensor:
+    """Return the real part of the forward transform; the values themselves where the length is 1.
+
+    Args:
+        values: real `(…, length, width)`.
+        dim: 1 transforms the length, 2 the width.
+    """
+    length = values.shape[dim - 3]
+    if length == 1:
+        return values
+    cosine = _tables_like(values, length)[0]
+    return along_rows(cosine, values) if dim == 1 else values @ cosine
 
 
 def along_rows(matrix: Tensor, values: Tensor) -> Tensor:
-    """Return `matrix @ values` for each batch entry, `(rows, outputs, width)`.
+    """Return `matrix @ values` for each batch entry, `(…, outputs, width)`.
 
     Args:
         matrix: `(outputs, length)`.
-        values: `(rows, length, width)`, any number of rows.
+        values: `(…, length, width)`, any number of rows.
     """
-    rows, length, width = values.shape
+    *rows, length, width = values.shape
     # ONNX Runtime refuses a batched product of 0 rows with a matrix on the left: the batch is folded into one matrix.
-    columns = values.transpose(1, 2).reshape(rows * width, length)
-    return (columns @ matrix.T).reshape(rows, width, matrix.shape[0]).transpose(1, 2)
+    columns = values.transpose(-2, -1).reshape(math.prod(rows) * width, length)
+    return (columns @ matrix.T).reshape(*rows, width, matrix.shape[0]).transpose(-2, -1)
 
 
 def averaged(values: Tensor, shares: Tensor) -> Tensor:

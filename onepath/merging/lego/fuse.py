@@ -13,17 +13,17 @@ from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, merged_description
 from onepath.merging.lego.fourier import Spectrum
 from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
-from onepath.merging.lego.merge import all_present, lego_blocks, weights_from_mapping
-from onepath.merging.lego.rowwise import chosen, wide
-from onepath.merging.lego.settings import known_tokens
-from onepath.merging.multimodal import run_dense
+from onepath.merging.lego.merge import check_complete, lego_blocks, weights_from_mapping
+from onepath.merging.lego.published import PublishedTokens, published_head, published_weave
+from onepath.merging.lego.rowwise import chosen
+from onepath.merging.lego.settings import Compat, check_compat, known_tokens
+from onepath.merging.multimodal import all_present, run_dense
 
 Order = Literal["stack", "weave"]
-Compat = Literal["published"]
 
 
 class ContextTokens(nn.Module):
-    """A block's encoder alone: `values -> (rows, tokens, feature_dim)`."""
+    """A block's encoder alone: `values -> (rows, tokens, feature_dim)`; see `LegoBlock.context`."""
 
     def __init__(self, block: LegoBlock) -> None:
         super().__init__()
@@ -45,10 +45,11 @@ class LegoFuse(nn.Module):
         blocks: modality to block, in the order of the presence columns and of the chain.
         order: `stack` runs all layers of one block before those of the next; `weave` runs the first layer of every
             block, then the second of every block, and so on.
-        head: how heads are merged, `slerp` or `linear`.
+        head: how heads are merged, `slerp`, `linear` or `transport`.
         weights: modality to its weight in the merged heads; 1 where not given.
-        compat: `published` hands a stack's spectrum to the next block as if it were a latent, which the published code
-            does and the paper does not say; only for comparisons, and it cannot be collapsed.
+        compat: `published` does what the published code does and the paper does not say, for comparisons only: heads
+            merge by its formulas, a stack's spectrum is handed to the next block as if it were a latent, and a weave,
+            of blocks without encoders, is `published_weave`. No row may lack a modality, and it cannot be collapsed.
 
     Raises:
         UnsupportedModuleError: the blocks do not fit together, an order is unknown, or a block's number of tokens is.
@@ -65,13 +66,14 @@ class LegoFuse(nn.Module):
     ) -> None:
         super().__init__()
         known = lego_blocks(blocks)
-        _check_order(order, compat)
+        _check_order(order, compat, known)
         self.modalities = tuple(known)
         self.order, self.compat, self.head = order, compat, head
         self.weights = weights_from_mapping(weights or {}, self.modalities)
-        self.head_method = head_method(head)
+        self.head_method = published_head(head) if compat else head_method(head)
         self.schedule = schedule([block.settings.depth for block in known.values()], order)
-        self.encoders = nn.ModuleDict({name: ContextTokens(block) for name, block in known.items()})
+        tokens = PublishedTokens if self._weaves_as_published else ContextTokens
+        self.encoders = nn.ModuleDict({name: tokens(block) for name, block in known.items()})
 
     @property
     def blocks(self) -> dict[str, LegoBlock]:
@@ -84,16 +86,24 @@ class LegoFuse(nn.Module):
         return merged_description("lego_fuse", self.blocks, head=self.head, weights=self.weights, **form)
 
     def absent(self, modality: str) -> Tensor:
-        """Return zeros `(tokens, feature_dim)`.
+        """Return zeros of the shape of one row's context.
 
         Raises:
             UnsupportedModuleError: the block's settings leave the number of tokens open.
         """
         block = self.blocks[modality]
-        return block.latent.new_zeros(known_tokens(modality, block.settings), block.settings.feature_dim)
+        tokens = block.latent.new_zeros(known_tokens(modality, block.settings), block.settings.feature_dim)
+        if self._weaves_as_published:
+            return tokens.expand(block.settings.depth, -1, -1)
+        return tokens if block.mixers is None else tokens.expand(len(block.mixers.each), -1, -1)
 
     def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
+        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`.
+
+        Raises:
+            UnsupportedModuleError: a row lacks a modality, in published form.
+        """
+        check_complete(present, self.compat)
         pooled = self.spectrum(features, present).real.mean(1)
         heads = [block.head for block in self.blocks.values()]
         table = merged_heads(heads, subset_weights(self.weights).to(pooled.device), self.head_method)
@@ -102,14 +112,16 @@ class LegoFuse(nn.Module):
     def spectrum(self, features: Mapping[str, Tensor], present: Tensor) -> Spectrum:
         """Return the latent after the whole chain, in the frequency domain, both parts `(rows, latents, width)`."""
         blocks = list(self.blocks.values())
+        if self._weaves_as_published:
+            return published_weave(blocks, [features[name] for name in self.modalities], self.schedule)
         mixed = [block.mixed(features[name]) for name, block in self.blocks.items()]
         state = _zeros(blocks[0], present.shape[0])
         begun = torch.zeros_like(present[:, 0])
-        for position, (column, layer) in enumerate(self.schedule):
+        for column, layer in self.schedule:
             block, here = blocks[column], present[:, column]
-            before = self._handed_over(state, position, blocks)
-            latent = torch.where(wide(begun, before), before, block.own_latent(present.shape[0]))
-            state = chosen(here, block.step(layer, latent, mixed[column]), state)
+            handed = block.started(state.real) if self._hands_over_spectra(layer) else block.restarted(state)
+            start = chosen(begun, handed, block.own_start(present.shape[0]))
+            state = chosen(here, block.step(layer, start, mixed[column]), state)
             begun = begun | here
         return state
 
@@ -117,11 +129,12 @@ class LegoFuse(nn.Module):
         """Return logits `(rows, classes)`; see `LegoMerge.forward`."""
         return run_dense(self, values, all_present(values, present, self.modalities))["scores"]
 
-    def _handed_over(self, state: Spectrum, position: int, blocks: Sequence[LegoBlock]) -> Tensor:
-        column, layer = self.schedule[position]
-        if self.compat == "published" and layer == 0:
-            return state.real
-        return blocks[column].latent_from(state)
+    @property
+    def _weaves_as_published(self) -> bool:
+        return self.compat == "published" and self.order == "weave"
+
+    def _hands_over_spectra(self, layer: int) -> bool:
+        return self.compat == "published" and layer == 0
 
 
 def schedule(depths: Sequence[int], order: Order) -> tuple[tuple[int, int], ...]:
@@ -141,12 +154,11 @@ def _zeros(block: LegoBlock, rows: int) -> Spectrum:
     return Spectrum(zeros, zeros)
 
 
-def _check_order(order: str, compat: str | None) -> None:
+def _check_order(order: str, compat: str | None, blocks: Mapping[str, LegoBlock]) -> None:
     if order not in ("stack", "weave"):
         raise UnsupportedModuleError(f"order {order!r}", "it is not known", "use stack or weave")
-    if compat not in (None, "published"):
-        raise UnsupportedModuleError(f"compat {compat!r}", "it is not known", "leave it out, or use published")
-    if compat == "published" and order == "weave":
+    check_compat(compat)
+    if compat == "published" and order == "weave" and any(block.mixers is None for block in blocks.values()):
         raise UnsupportedModuleError(
             "compat 'published' with order 'weave'",
             "the published interleaving is defined for blocks without encoders only",

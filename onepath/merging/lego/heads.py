@@ -1,8 +1,9 @@
-"""Merging task heads: spherical or linear means of any number of heads, for every presence pattern at once."""
+"""Merging task heads: means of any number of heads, of several kinds, for every presence pattern at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.lego.layers import TaskHead
+from onepath.merging.lego.transport import transport
 
 ROUNDS = 32
 """Steps towards the spherical mean; between two operands one step is exact.
@@ -20,7 +22,8 @@ Of twelve random heads of 64 numbers or more, the last step is at rounding in fl
 SMALLEST_NORM = 1e-8
 SMALLEST_SINE = 1e-6
 
-HeadMethod = Callable[[Tensor, Tensor], Tensor]
+VectorMethod = Callable[[Tensor, Tensor], Tensor]
+"""Merges vectors `(operands, …, size)` by weights `(results, operands)`; see `slerp`."""
 
 
 class HeadTable(NamedTuple):
@@ -37,6 +40,20 @@ class HeadTable(NamedTuple):
     shift: Tensor
     weight: Tensor
     bias: Tensor
+
+
+@dataclass(frozen=True)
+class WholeHeadMethod:
+    """A head method that has to see the tensors of a head together.
+
+    Attributes:
+        merged: stacked heads and weights `(results, heads)` to merged heads, one a result.
+    """
+
+    merged: Callable[[HeadTable, Tensor], HeadTable]
+
+
+HeadMethod = VectorMethod | WholeHeadMethod
 
 
 def linear(operands: Tensor, weights: Tensor) -> Tensor:
@@ -72,7 +89,11 @@ def slerp(operands: Tensor, weights: Tensor) -> Tensor:
     return torch.where(small | alone | ~defined, plain, point * (shares * norms).sum(1))
 
 
-HEAD_METHODS: Mapping[str, HeadMethod] = {"slerp": slerp, "linear": linear}
+HEAD_METHODS: Mapping[str, HeadMethod] = {
+    "slerp": slerp,
+    "linear": linear,
+    "transport": WholeHeadMethod(transport),
+}
 
 
 def head_method(name: str) -> HeadMethod:
@@ -91,7 +112,7 @@ def head_method(name: str) -> HeadMethod:
 def merged_heads(heads: Sequence[TaskHead], weights: Tensor, method: HeadMethod) -> HeadTable:
     """Return one merged head for each row of weights, differentiable in every head.
 
-    Each of a head's four tensors is merged as one vector of its own.
+    A method of vectors merges each of a head's four tensors as one vector of its own.
 
     Args:
         heads: of one shape.
@@ -99,13 +120,14 @@ def merged_heads(heads: Sequence[TaskHead], weights: Tensor, method: HeadMethod)
         method: how.
     """
     tensors = [(head.norm.weight, head.norm.bias, head.linear.weight, head.linear.bias) for head in heads]
-    size = max(tensor.numel() for tensor in tensors[0])
+    stacked = HeadTable(*(torch.stack(parts) for parts in zip(*tensors, strict=True)))
+    if isinstance(method, WholeHeadMethod):
+        return method.merged(stacked, weights.to(stacked.gain.dtype))
+    size = max(part[0].numel() for part in stacked)
     # Zeros at the end change neither a norm nor a product, so the four can be merged together.
-    padded = torch.stack(
-        [torch.stack([functional.pad(part.flatten(), (0, size - part.numel())) for part in parts]) for parts in tensors]
-    )
+    padded = torch.stack([functional.pad(part.flatten(1), (0, size - part[0].numel())) for part in stacked], dim=1)
     merged = method(padded, weights.to(padded.dtype))
-    return HeadTable(*(merged[:, i, : part.numel()].reshape(-1, *part.shape) for i, part in enumerate(tensors[0])))
+    return HeadTable(*(merged[:, i, : part[0].numel()].reshape(-1, *part.shape[1:]) for i, part in enumerate(stacked)))
 
 
 def subset_weights(weights: Sequence[float]) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 ATTENTION_TEMPERATURE = 0.5
 LEAK = 0.01
 EXPANSION = 4
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class CrossAttention(nn.Module):
@@ -26,7 +31,7 @@ class CrossAttention(nn.Module):
         inner = heads * head_width
         self.heads = heads
         self.dropout = dropout
-        self.scale = head_width**-0.5 / ATTENTION_TEMPERATURE
+        self.scale = attention_scale(head_width)
         self.query_norm = nn.LayerNorm(width)
         self.context_norm = nn.LayerNorm(context_width)
         self.query = nn.Linear(width, inner, bias=False)
@@ -42,23 +47,24 @@ class CrossAttention(nn.Module):
             context: `(rows, tokens, context_width)`.
         """
         normed = self.context_norm(context)
-        query = split_heads(self.query(self.query_norm(latent)), self.heads)
-        key, value = split_heads(self.key(normed), self.heads), split_heads(self.value(normed), self.heads)
         dropout = self.dropout if self.training else 0.0
-        read = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=self.scale)
-        return functional.leaky_relu(self.output(joined_heads(read)), LEAK)
+        query = self.query(self.query_norm(latent))
+        read = attended(query, self.key(normed), self.value(normed), self.heads, scale=self.scale, dropout=dropout)
+        return functional.leaky_relu(self.output(read), LEAK)
 
 
 class GatedFeedForward(nn.Module):
-    """A normalised feed-forward whose hidden values are gated by SELU.
+    """A normalised feed-forward whose hidden values are gated.
 
     Args:
         width: of input and output.
         dropout: on the output.
+        gate: what the gates pass through.
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, *, gate: Activation = functional.selu) -> None:
         super().__init__()
+        self.gate = gate
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, 2 * EXPANSION * width)
         self.contract = nn.Linear(EXPANSION * width, width)
@@ -66,7 +72,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return the update of each latent row, of the shape of the input."""
-        return self.dropout(self.contract(gated(self.expand(self.norm(latent)))))  # type: ignore[no-any-return]
+        hidden = gated(self.expand(self.norm(latent)), self.gate)
+        return self.dropout(self.contract(hidden))  # type: ignore[no-any-return]
 
 
 class LegoLayer(nn.Module):
@@ -96,10 +103,43 @@ class TaskHead(nn.Module):
         return self.linear(self.norm(pooled))  # type: ignore[no-any-return]
 
 
-def gated(hidden: Tensor) -> Tensor:
-    """Return the first half of the last axis times SELU of the second half."""
-    value, gate = hidden.chunk(2, dim=-1)
-    return value * functional.selu(gate)
+def gated(hidden: Tensor, gate: Activation = functional.selu) -> Tensor:
+    """Return the first half of the last axis times the activation of the second half."""
+    value, gates = hidden.chunk(2, dim=-1)
+    return value * gate(gates)
+
+
+def attention_scale(head_width: int) -> float:
+    """Return the factor of a query's product with a key: a softmax of fixed temperature over the usual scores."""
+    return 1 / (math.sqrt(head_width) * ATTENTION_TEMPERATURE)
+
+
+def attended(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    *,
+    scale: float,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Return what each query reads, `(rows, queries, heads * head_width)`.
+
+    Args:
+        query: `(rows, queries, heads * head_width)`.
+        key: `(rows, keys, heads * head_width)`.
+        value: `(rows, keys, …)`, of any width that the number of heads divides.
+        heads: number of heads.
+        scale: factor of the scores.
+        bias: added to the scores, `(…, keys)` that broadcasts over `(rows, heads, queries, keys)`; minus infinity
+            leaves a key out.
+        dropout: on the probabilities.
+    """
+    queries, keys, values = (split_heads(tensor, heads) for tensor in (query, key, value))
+    return joined_heads(
+        functional.scaled_dot_product_attention(queries, keys, values, bias, dropout_p=dropout, scale=scale)
+    )
 
 
 def split_heads(values: Tensor, heads: int) -> Tensor:

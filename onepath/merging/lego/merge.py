@@ -15,7 +15,9 @@ from onepath.merging.lego.description import Description, merged_description, me
 from onepath.merging.lego.fourier import Spectrum
 from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
 from onepath.merging.lego.methods import MergeMethod
-from onepath.merging.multimodal import run_dense
+from onepath.merging.lego.published import published_head, published_method
+from onepath.merging.lego.settings import Compat, check_compat
+from onepath.merging.multimodal import all_present, run_dense
 
 MOST_BLOCKS = 12
 """With more, a head for each of the 2^blocks subsets would not be small any more."""
@@ -30,7 +32,7 @@ class BlockSpectrum(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the block's spectrum."""
-        return torch.stack(self.block.spectrum(self.block.mixed(self.block.context(values))), dim=1)
+        return torch.stack(self.block.encoded(values), dim=1)
 
 
 class LegoMerge(nn.Module):
@@ -43,11 +45,13 @@ class LegoMerge(nn.Module):
     Args:
         blocks: modality to block, in the order of the presence columns.
         method: a merge method, or the name of one in the group `onepath.merge_methods`.
-        head: how heads are merged, `slerp` or `linear`.
+        head: how heads are merged, `slerp`, `linear` or `transport`.
         weights: modality to its weight, in spectra and heads alike; 1 where not given. Only ratios count.
+        compat: `published` merges by the published formulas (`onepath.merging.lego.published`), for comparisons only:
+            no row may lack a modality, and it cannot be collapsed.
 
     Raises:
-        UnsupportedModuleError: the blocks do not fit together, or a weight is not positive.
+        UnsupportedModuleError: the blocks do not fit together, a weight is not positive, or a method has no such form.
         UnknownPluginError: no such method is installed.
     """
 
@@ -58,14 +62,16 @@ class LegoMerge(nn.Module):
         method: str | MergeMethod = "harmonic",
         head: str = "slerp",
         weights: Mapping[str, float] | None = None,
+        compat: Compat | None = None,
     ) -> None:
         super().__init__()
         known = lego_blocks(blocks)
-        self.modalities = tuple(known)
+        check_compat(compat)
+        self.modalities, self.compat = tuple(known), compat
         self.weights = weights_from_mapping(weights or {}, self.modalities)
-        self.method: MergeMethod = load_plugin("onepath.merge_methods", method) if isinstance(method, str) else method
         self.method_name, self.head = method_name(method), head
-        self.head_method = head_method(head)
+        self.method = _merge_method(method, compat, len(known))
+        self.head_method = published_head(head) if compat else head_method(head)
         self.settings = next(iter(known.values())).settings
         self.encoders = nn.ModuleDict({name: BlockSpectrum(block) for name, block in known.items()})
 
@@ -76,7 +82,7 @@ class LegoMerge(nn.Module):
 
     def description(self) -> Description:
         """Return what the numbers mean beside the weights, as JSON data: equal for equal models."""
-        form = {"method": self.method_name}
+        form = {"method": self.method_name, "compat": self.compat}
         return merged_description("lego_merge", self.blocks, head=self.head, weights=self.weights, **form)
 
     def absent(self, modality: str) -> Tensor:
@@ -84,7 +90,12 @@ class LegoMerge(nn.Module):
         return torch.zeros_like(self.blocks[modality].latent).expand(2, -1, -1)
 
     def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
-        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
+        """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`.
+
+        Raises:
+            UnsupportedModuleError: a row lacks a modality, in published form.
+        """
+        check_complete(present, self.compat)
         spectra = Spectrum(*torch.stack([features[name] for name in self.modalities], dim=1).unbind(2))
         pooled = self.method(spectra, present, self.weights).real.mean(1)
         heads = [block.head for block in self.blocks.values()]
@@ -99,6 +110,14 @@ class LegoMerge(nn.Module):
             present: bool `(rows, modalities)`; all present without it.
         """
         return run_dense(self, values, all_present(values, present, self.modalities))["scores"]
+
+
+def _merge_method(method: str | MergeMethod, compat: str | None, blocks: int) -> MergeMethod:
+    if compat == "published":
+        if blocks < 2:
+            raise UnsupportedModuleError("one block with compat 'published'", "it takes two", "leave compat out")
+        return published_method(method_name(method))
+    return load_plugin("onepath.merge_methods", method) if isinstance(method, str) else method
 
 
 def lego_blocks(blocks: Mapping[str, nn.Module]) -> dict[str, LegoBlock]:
@@ -139,9 +158,13 @@ def weights_from_mapping(weights: Mapping[str, float], modalities: tuple[str, ..
     return tuple(float(weights.get(name, 1.0)) for name in modalities)
 
 
-def all_present(values: Mapping[str, Tensor], present: Tensor | None, modalities: tuple[str, ...]) -> Tensor:
-    """Return the presence, or all ones of the right shape where it is not given."""
-    if present is not None:
-        return present
-    first = values[modalities[0]]
-    return torch.ones(first.shape[0], len(modalities), dtype=torch.bool, device=first.device)
+def check_complete(present: Tensor, compat: str | None) -> None:
+    """Check that every row has every modality, where the published form is asked for.
+
+    Raises:
+        UnsupportedModuleError: one lacks something.
+    """
+    if compat == "published" and not bool(present.all()):
+        raise UnsupportedModuleError(
+            "a row that lacks a modality", "the published form has no rule for it", "leave compat out"
+        )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from onepath.contract.errors import UnsupportedModuleError
+
+Compat = Literal["published"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class LegoSettings:
     """The sizes and the form of a block; blocks that are merged share all but `feature_dim`, `tokens` and `depth`.
 
     Attributes:
-        feature_dim: width of the encoder's output.
+        feature_dim: width of the encoder's output; without an encoder, of the tokens that the block is given.
         classes: number of logits.
         latents: rows of the latent.
         width: columns of the latent.
@@ -22,11 +25,17 @@ class LegoSettings:
         tokens: 1 if the encoder returns `(rows, feature_dim)` or one token, else the number of its tokens, or None if
             that differs from call to call.
         dropout: on attention probabilities and on the feed-forward's output, in training; a collapsed block has none.
-        frequency_domain: read in the frequency domain, over latent rows and over tokens. The transform over tokens
-            depends on their order.
-        normalise: divide each column of the latent by its norm before each transform to the frequency domain.
+        frequency_domain: read in the frequency domain.
+        normalise: divide the latent by its norm along the transformed axis before each transform.
         track_imaginary: carry the imaginary part of the spectrum from depth to depth.
         share_layers: use the same weights at every depth.
+        fourier_dim: what is transformed and normalised: 1, the latent's rows and the tokens; 2, their features. Over
+            features the latent is complex from the second depth on.
+        context_fft: transform the context too. Over tokens that depends on their order: turn it off for a bag, whose
+            order means nothing.
+        compat: `published` computes as the published code does, for comparisons only: the encoder runs anew at every
+            depth, the transforms are complex and zero columns not finite, and a block without an encoder throws its
+            self-attention away. It can be neither collapsed nor exported.
     """
 
     feature_dim: int
@@ -42,19 +51,39 @@ class LegoSettings:
     normalise: bool = True
     track_imaginary: bool = True
     share_layers: bool = False
+    fourier_dim: int = 1
+    context_fft: bool = True
+    compat: Compat | None = None
 
 
 def check_settings(settings: LegoSettings) -> None:
-    """Check that every size is at least 1.
+    """Check that every size is at least 1, and that the form is known.
 
     Raises:
-        UnsupportedModuleError: naming the one that is not.
+        UnsupportedModuleError: naming the setting that is wrong.
     """
     for name in ("feature_dim", "classes", "latents", "width", "depth", "heads", "head_width"):
         if getattr(settings, name) < 1:
             raise UnsupportedModuleError(
                 "the block's settings", f"{name} is {getattr(settings, name)}", "give a number of at least 1"
             )
+    if settings.fourier_dim not in (1, 2):
+        raise UnsupportedModuleError(
+            "the block's settings",
+            f"fourier_dim is {settings.fourier_dim}",
+            "give 1 for rows and tokens or 2 for features; a transform over the batch would mix its rows",
+        )
+    check_compat(settings.compat)
+
+
+def check_compat(compat: str | None) -> None:
+    """Check that a form for comparisons is known.
+
+    Raises:
+        UnsupportedModuleError: it is not.
+    """
+    if compat not in (None, "published"):
+        raise UnsupportedModuleError(f"compat {compat!r}", "it is not known", "leave it out, or use published")
 
 
 def known_tokens(name: str, settings: LegoSettings) -> int:

@@ -1,6 +1,7 @@
 """Collapsed Lego models give what their multi-path forms give, in float64 to rounding."""
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse import collapse
 from onepath.export.collapse.lego_block import CollapsedLegoBlock
 from onepath.merging.lego import LegoFuse, LegoMerge
+from onepath.merging.lego.heads import HEAD_METHODS
 from tests.merging.golden import largest_difference, mm_lego, wide
 from tests.merging.lego.golden_blocks import golden_block, golden_blocks, golden_input, golden_inputs
 from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
 
+COVERS = ("collapse.*",)
 TOLERANCE = 1e-10
 METHODS = ["sum", "mean", "product", "harmonic"]
 ORDERS = ["stack", "weave"]
@@ -24,6 +27,11 @@ FORMS = [
     {"track_imaginary": False},
     {"frequency_domain": False},
     {"share_layers": True},
+    {"context_fft": False},
+    {"fourier_dim": 2},
+    {"fourier_dim": 2, "normalise": False},
+    {"fourier_dim": 2, "track_imaginary": False},
+    {"fourier_dim": 2, "context_fft": False, "share_layers": True},
 ]
 
 
@@ -32,17 +40,16 @@ def relative_error(result: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def model_of(kind: str, blocks: dict) -> nn.Module:
-    return (
-        LegoFuse(blocks, order=kind) if kind in ORDERS else LegoMerge(blocks, method=kind, weights={"a": 2, "c": 0.5})
-    )
+    if kind in ORDERS:
+        return LegoFuse(blocks, order=kind)
+    return LegoMerge(blocks, method=kind, weights={"a": 2, list(blocks)[-1]: 0.5})
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("latents", [5, 6])
-@pytest.mark.parametrize("name", "abc")
+@pytest.mark.parametrize(("latents", "depth"), [(5, 1), (6, 2), (5, 3), (6, 3)])
+@pytest.mark.parametrize("name", "abcmn")
 def test_a_collapsed_block_gives_the_same_logits(name: str, latents: int, depth: int, form: dict) -> None:
-    block, values = small_block(name, latents=latents, depth=depth, **form), small_inputs()[name]
+    block, values = small_block(name, latents=latents, depth=depth, **form), small_inputs(name)[name]
     assert relative_error(collapse(block)[0](values), block(values)) <= TOLERANCE
 
 
@@ -52,6 +59,21 @@ def test_a_collapsed_block_gives_the_same_logits(name: str, latents: int, depth:
 def test_a_collapsed_model_gives_the_same_scores_for_every_pattern(kind: str, latents: int, depth: int) -> None:
     model = model_of(kind, small_blocks(latents=latents, depth=depth))
     inputs, patterns = small_inputs(), every_pattern(3)
+    assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("head", sorted(HEAD_METHODS))
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_every_head_method_collapses_for_every_pattern(kind: str, head: str) -> None:
+    blocks, inputs, patterns = small_blocks(), small_inputs(), every_pattern(3)
+    model = LegoFuse(blocks, order=kind, head=head) if kind in ORDERS else LegoMerge(blocks, method=kind, head=head)
+    assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("form", [{}, {"fourier_dim": 2}, {"share_layers": True}], ids=str)
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_blocks_without_encoders_collapse_for_every_pattern(kind: str, form: dict) -> None:
+    model, inputs, patterns = model_of(kind, small_blocks("amn", **form)), small_inputs("amn"), every_pattern(3)
     assert relative_error(collapse(model)[0](inputs, patterns), model(inputs, patterns)) <= TOLERANCE
 
 
@@ -111,10 +133,11 @@ def test_no_rows_give_no_rows(kind: str) -> None:
     assert collapsed(small_inputs(rows=0), torch.ones(0, 3, dtype=torch.bool)).shape == (0, 3)
 
 
+@pytest.mark.parametrize("names", ["abc", "amn"])
 @pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
-def test_the_absent_value_has_the_shape_of_a_rows_features(kind: str) -> None:
-    for model in (model_of(kind, small_blocks()), collapse(model_of(kind, small_blocks()))[0]):
-        for name, values in small_inputs().items():
+def test_the_absent_value_has_the_shape_of_a_rows_features(kind: str, names: str) -> None:
+    for model in (model_of(kind, small_blocks(names)), collapse(model_of(kind, small_blocks(names)))[0]):
+        for name, values in small_inputs(names).items():
             assert model.absent(name).shape == model.encoders[name](values).shape[1:]
 
 
@@ -146,6 +169,17 @@ def test_collapsing_twice_equals_collapsing_once(kind: str) -> None:
     assert torch.equal(once(small_inputs()), twice(small_inputs()))
 
 
+@pytest.mark.parametrize("kind", [*METHODS, *ORDERS])
+def test_a_collapsed_state_dict_loads_strictly_into_another_collapsed_model(kind: str) -> None:
+    names = "abm"
+    collapsed, _ = collapse(model_of(kind, small_blocks(names)))
+    other, _ = collapse(model_of(kind, small_blocks(names, seed=9)))
+    inputs, patterns = small_inputs(names), every_pattern(3)
+    assert not torch.equal(other(inputs, patterns), collapsed(inputs, patterns))
+    other.load_state_dict(collapsed.state_dict(), strict=True)
+    assert torch.equal(other(inputs, patterns), collapsed(inputs, patterns))
+
+
 @pytest.mark.parametrize("kind", ["sum", "harmonic", "stack"])
 def test_no_two_entries_of_a_collapsed_state_dict_share_memory(kind: str) -> None:
     state = collapse(model_of(kind, small_blocks()))[0].state_dict()
@@ -167,9 +201,35 @@ def test_a_single_token_block_has_far_fewer_numbers_than_before() -> None:
     assert report.parameters_after < report.parameters_before / 2
 
 
-def test_a_chain_in_published_form_is_refused() -> None:
-    with pytest.raises(UnsupportedModuleError, match="for comparisons only"):
-        collapse(LegoFuse(small_blocks(), compat="published"))
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: LegoFuse(small_blocks(), compat="published"), "a LegoFuse"),
+        (lambda: LegoMerge(small_blocks(), compat="published"), "a LegoMerge"),
+        (lambda: LegoMerge(small_blocks(compat="published")), "block a"),
+        (lambda: LegoFuse(small_blocks(compat="published")), "block a"),
+        (lambda: small_block("a", compat="published"), "the LegoBlock around a TokenEncoder"),
+        (lambda: small_block("m", compat="published"), "the LegoBlock"),
+    ],
+)
+def test_the_published_form_is_refused(make: Callable[[], nn.Module], name: str) -> None:
+    with pytest.raises(UnsupportedModuleError, match=f"{name} with compat='published': it is for comparisons only"):
+        collapse(make())
+
+
+def test_dropout_that_acts_in_a_mixer_is_refused_and_left_out_in_eval_mode() -> None:
+    block, values = small_block("m", dropout=0.5), small_inputs("m")["m"]
+    collapsed, _ = collapse(block)
+    assert relative_error(collapsed.train()(values), block(values)) <= TOLERANCE
+    block.mixers.train()
+    with pytest.raises(UnsupportedModuleError, match=r"the LegoBlock: .*dropout 0\.5"):
+        collapse(block)
+
+
+def test_a_mixer_of_one_token_keeps_neither_query_nor_key() -> None:
+    folded = [name for name, _ in collapse(small_block("n"))[0].named_parameters() if "mixers" in name]
+    assert any("value" in name for name in folded)
+    assert not any("query" in name or "key" in name for name in folded)
 
 
 def test_a_plug_in_method_collapses_on_half_the_spectrum() -> None:

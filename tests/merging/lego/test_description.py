@@ -43,8 +43,12 @@ MERGES = {
     "published": lambda: LegoFuse(small_blocks(), compat="published"),
     "block": lambda: small_block("a"),
     "block without imaginary part": lambda: small_block("a", track_imaginary=False),
+    "block over features": lambda: small_block("a", fourier_dim=2),
+    "block of a bag": lambda: small_block("a", context_fft=False),
+    "published block": lambda: small_block("a", compat="published"),
+    "published merge": lambda: LegoMerge(small_blocks(), compat="published"),
 }
-COLLAPSIBLE = [name for name in MERGES if name != "published"]
+COLLAPSIBLE = [name for name in MERGES if "published" not in name]
 
 
 def text(model: nn.Module) -> str:
@@ -81,6 +85,7 @@ def test_the_description_of_a_merge_is_literally_this() -> None:
         "kind": "lego_merge",
         "modalities": ["a"],
         "method": "mean",
+        "compat": None,
         "head": "linear",
         "weights": {"a": 0.5},
         "settings": {
@@ -98,6 +103,9 @@ def test_the_description_of_a_merge_is_literally_this() -> None:
                 "normalise": True,
                 "track_imaginary": True,
                 "share_layers": False,
+                "fourier_dim": 1,
+                "context_fft": True,
+                "compat": None,
             }
         },
     }

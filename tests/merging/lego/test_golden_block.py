@@ -7,6 +7,7 @@ from onepath.merging.lego import LegoBlock
 from tests.merging.golden import largest_difference, mm_lego, wide
 from tests.merging.lego.golden_blocks import golden_block, golden_input
 
+COVERS = ("A.*", "I.*", "T.*", "N1.*", "N2.*", "x.*", "Ivar.*", "Iodd.*")
 TOLERANCE = 1e-9
 VARIANTS = {
     "depth1": {"layers": (0,)},
@@ -15,11 +16,13 @@ VARIANTS = {
     "nonorm": {"normalise": False},
     "ws_false_depth3": {"layers": (0, 2, 2)},
     "odd_lc": {"latent": "Iodd.latent"},
+    "fdim2": {"fourier_dim": 2},
 }
+WITH_LOGITS = [name for name in VARIANTS if f"Ivar.{name}.logits" in mm_lego()]
 
 
 def spectrum(block: LegoBlock, name: str) -> torch.Tensor:
-    return torch.complex(*block.spectrum(block.mixed(block.context(golden_input(name)))))
+    return torch.complex(*block.encoded(golden_input(name)))
 
 
 @pytest.mark.parametrize("name", "AIT")
@@ -35,9 +38,47 @@ def test_the_spectrum_is_the_published_complex_latent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", "AIT")
+def test_the_real_part_is_the_published_embedding(name: str) -> None:
+    embedding = golden_block(name).encoded(golden_input(name)).real
+    assert largest_difference(embedding, mm_lego()[f"{name}.out.embedding"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", "AIT")
 def test_the_logits_are_the_published_ones(name: str) -> None:
     logits = golden_block(name)(golden_input(name))
     assert largest_difference(logits, mm_lego()[f"{name}.out.logits"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["A", "I", "T", "N1", "N2"])
+def test_the_published_form_gives_the_published_results(name: str) -> None:
+    block = golden_block(name, compat="published")
+    state = block.encoded(golden_input(name))
+    assert largest_difference(torch.complex(*state), mm_lego()[f"{name}.out.latent_complex"]) <= TOLERANCE
+    assert largest_difference(state.real, mm_lego()[f"{name}.out.embedding"]) <= TOLERANCE
+    assert largest_difference(block(golden_input(name)), mm_lego()[f"{name}.out.logits"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("variant", "form"), VARIANTS.items())
+def test_the_published_form_gives_every_published_variant(variant: str, form: dict) -> None:
+    block = golden_block("I", compat="published", **form)
+    assert largest_difference(spectrum(block, "I"), mm_lego()[f"Ivar.{variant}.latent"]) <= TOLERANCE
+
+
+def test_the_published_form_is_spatial_where_the_block_is() -> None:
+    block = golden_block("I", compat="published", frequency_domain=False)
+    assert largest_difference(spectrum(block, "I").real, mm_lego()["Ivar.spatial.latent"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["N1", "N2"])
+def test_without_an_encoder_the_self_attention_counts_unlike_in_the_published_form(name: str) -> None:
+    logits = golden_block(name)(golden_input(name))
+    assert largest_difference(logits, mm_lego()[f"{name}.out.logits"]) > 1e-2
+    block = golden_block(name)
+    with torch.no_grad():  # self-attention that gives zeros leaves the published block
+        for index in range(2):
+            block.mixer(index).attention.output.weight.zero_()
+            block.mixer(index).attention.output.bias.zero_()
+    assert largest_difference(block(golden_input(name)), mm_lego()[f"{name}.out.logits"]) <= TOLERANCE
 
 
 def test_the_comparison_notices_layers_in_the_wrong_order() -> None:
@@ -58,9 +99,16 @@ def test_the_plain_block_is_not_any_of_the_other_forms(variant: str, form: dict)
     assert plain.shape != golden.shape or largest_difference(plain, golden) > 1e-3
 
 
-def test_out_of_the_frequency_domain_the_latent_is_the_published_one() -> None:
-    real = spectrum(golden_block("I", frequency_domain=False), "I").real
-    assert largest_difference(real, mm_lego()["Ivar.spatial.latent"]) <= TOLERANCE
+@pytest.mark.parametrize("variant", WITH_LOGITS)
+def test_each_form_of_the_block_gives_the_published_logits(variant: str) -> None:
+    logits = golden_block("I", **VARIANTS[variant])(golden_input("I"))
+    assert largest_difference(logits, mm_lego()[f"Ivar.{variant}.logits"]) <= TOLERANCE
+
+
+def test_out_of_the_frequency_domain_the_results_are_the_published_ones() -> None:
+    block = golden_block("I", frequency_domain=False)
+    assert largest_difference(spectrum(block, "I").real, mm_lego()["Ivar.spatial.latent"]) <= TOLERANCE
+    assert largest_difference(block(golden_input("I")), mm_lego()["Ivar.spatial.logits"]) <= TOLERANCE
 
 
 def test_a_given_latent_is_used_in_the_place_of_the_blocks_own() -> None:

@@ -48,6 +48,14 @@ def test_the_norm_is_interpolated_linearly(seed: int) -> None:
     assert slerp(operands, weights(0.5, 0.3, 0.2)).norm().item() == pytest.approx(expected.item(), rel=1e-9)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, factor=st.floats(0.1, 10), share=st.floats(0, 1))
+def test_scaled_heads_have_the_scaled_mean(seed: int, factor: float, share: float) -> None:
+    operands, given_weights = drawn(seed, 2), weights(1 - share, share)
+    expected = factor * slerp(operands, given_weights)
+    torch.testing.assert_close(slerp(factor * operands, given_weights), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_slerp_and_linear_differ() -> None:
     assert (slerp(drawn(0, 3), weights(0.5, 0.3, 0.2)) - linear(drawn(0, 3), weights(0.5, 0.3, 0.2))).abs().max() > 1e-2
 

@@ -72,6 +72,24 @@ def test_conjugate_spectra_give_the_conjugate(method, seed: int, weights: list[f
     np.testing.assert_array_equal(merged(method, values.conj(), weights), merged(method, values, weights).conj())
 
 
+@pytest.mark.parametrize(("method", "degree"), [(sum_, 1), (mean, 1), (harmonic, 1), (product, 4)])
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, factor=st.floats(0.1, 10))
+def test_scaled_spectra_give_the_scaled_result(method, degree: int, seed: int, factor: float) -> None:
+    values, equal = drawn(seed, blocks=4), [1.0] * 4
+    expected = factor**degree * merged(method, values, equal)
+    np.testing.assert_allclose(merged(method, factor * values, equal), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, angle=st.floats(-3, 3))
+def test_a_common_turn_of_the_phase_turns_the_result(method, seed: int, angle: float) -> None:
+    values, equal, turn = drawn(seed, blocks=5), [1.0] * 5, np.exp(1j * angle)
+    expected = merged(method, values, equal) * (turn**5 if method is product else turn)
+    np.testing.assert_allclose(merged(method, turn * values, equal), expected, rtol=1e-6, atol=1e-8)
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS, weights=WEIGHTS)
 def test_the_mean_is_numpys_weighted_average(seed: int, weights: list[float]) -> None:

@@ -1,12 +1,14 @@
 """A row gets what merging only the blocks that it has would have given."""
 
+import copy
 from itertools import combinations
 
 import pytest
 import torch
 
 from onepath.contract.errors import UnknownPluginError, UnsupportedModuleError
-from onepath.merging.lego import LegoFuse, LegoMerge
+from onepath.merging.lego import LegoBlock, LegoFuse, LegoMerge
+from onepath.merging.lego.heads import HEAD_METHODS
 from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
 
 METHODS = ["sum", "mean", "product", "harmonic"]
@@ -18,12 +20,24 @@ def presence(subset: str, rows: int = 7) -> torch.Tensor:
     return torch.tensor([[name in subset for name in "abc"]]).expand(rows, 3)
 
 
+def kind_of(kind: str, blocks: dict) -> torch.nn.Module:
+    return LegoMerge(blocks, method=kind) if kind in METHODS else LegoFuse(blocks, order=kind)
+
+
+def gradients_of(block: LegoBlock) -> dict[str, torch.Tensor]:
+    """What was never reached counts as zero: absent blocks may or may not be in the graph."""
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad.clone()
+        for name, value in block.named_parameters()
+    }
+
+
 def only(mapping: dict, subset: str) -> dict:
     return {name: mapping[name] for name in subset}
 
 
 @pytest.mark.parametrize("subset", SUBSETS)
-@pytest.mark.parametrize("head", ["slerp", "linear"])
+@pytest.mark.parametrize("head", sorted(HEAD_METHODS))
 @pytest.mark.parametrize("method", METHODS)
 def test_a_pattern_gives_what_merging_only_its_blocks_gives(method: str, head: str, subset: str) -> None:
     blocks, inputs = small_blocks(), small_inputs()
@@ -55,11 +69,53 @@ def test_one_modality_alone_gives_its_own_blocks_logits_before_fine_tuning(order
 
 
 @pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("head", sorted(HEAD_METHODS))
 @pytest.mark.parametrize("order", ["stack", "weave"])
-def test_a_chain_skips_the_steps_of_absent_blocks(order: str, subset: str) -> None:
+def test_a_chain_skips_the_steps_of_absent_blocks(order: str, head: str, subset: str) -> None:
     blocks, inputs = small_blocks(), small_inputs()
-    part = LegoFuse(only(blocks, subset), order=order)(only(inputs, subset))
-    torch.testing.assert_close(LegoFuse(blocks, order=order)(inputs, presence(subset)), part, rtol=0, atol=1e-11)
+    part = LegoFuse(only(blocks, subset), order=order, head=head)(only(inputs, subset))
+    whole = LegoFuse(blocks, order=order, head=head)(inputs, presence(subset))
+    torch.testing.assert_close(whole, part, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("form", [{}, {"fourier_dim": 2}, {"context_fft": False}], ids=str)
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_every_form_of_block_and_blocks_without_encoders_are_left_out_exactly(kind: str, form: dict) -> None:
+    blocks, inputs = small_blocks("amn", **form), small_inputs("amn")
+    whole, part = kind_of(kind, blocks), kind_of(kind, only(blocks, "mn"))
+    present = torch.tensor([[False, True, True]]).expand(7, 3)
+    torch.testing.assert_close(whole(inputs, present), part(only(inputs, "mn")), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_a_pattern_has_the_gradients_of_merging_only_its_blocks(kind: str, subset: str) -> None:
+    blocks, inputs = small_blocks(), small_inputs()
+    gradients = []
+    for names in ("abc", subset):
+        present = presence(subset) if names == "abc" else None
+        kind_of(kind, only(blocks, names))(only(inputs, names), present).square().sum().backward()
+        gradients.append({name: gradients_of(blocks[name]) for name in subset})
+        for block in blocks.values():
+            block.zero_grad()
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_a_call_changes_neither_weights_nor_inputs_and_can_be_repeated(kind: str) -> None:
+    model, inputs, patterns = kind_of(kind, small_blocks()), small_inputs(), every_pattern(3)
+    weights, before = copy.deepcopy(model.state_dict()), copy.deepcopy(inputs)
+    first = model(inputs, patterns)
+    assert torch.equal(model(inputs, patterns), first)
+    assert all(torch.equal(before[name], value) for name, value in inputs.items())
+    assert all(torch.equal(weights[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
+def test_a_batch_of_one_is_a_row_of_a_batch(kind: str) -> None:
+    model, inputs = kind_of(kind, small_blocks()), small_inputs()
+    alone = model({name: values[:1] for name, values in inputs.items()})
+    torch.testing.assert_close(alone, model(inputs)[:1], rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("kind", [*METHODS, "stack", "weave"])
