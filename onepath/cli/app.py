@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from onepath import __version__
-from onepath.cli import build, deploy, doctor, inspect, predict, score, serve, verify
+from onepath.cli import build, deploy, doctor, inspect, plan, predict, score, serve, verify
 from onepath.cli.exits import CommandGroup, report_unexpected
 
 _OVERVIEW = """\b
 From training to answers:
+  onepath plan export/digits/recipe.yaml
   onepath build export/digits/recipe.yaml
   onepath deploy build/digits --repository build/model_repository
   onepath serve build/model_repository
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=_OVERVIEW,
 )
-for _command in (build, deploy, serve, predict, score, verify, inspect, doctor):
+for _command in (plan, build, deploy, serve, predict, score, verify, inspect, doctor):
     _name = _command.__name__.rpartition(".")[2]
     app.command(_name, epilog=_command.EXAMPLES, context_settings=_command.CONTEXT)(_command.command)
 

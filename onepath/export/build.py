@@ -8,9 +8,14 @@ from onepath.contract.bundle import Bundle
 from onepath.contract.errors import OnepathError, RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.export.bundling import STEPS, make_bundle
+from onepath.export.held_out_rows import rows_from_file
+from onepath.export.made_models import MadeModel
+from onepath.export.merges import models_from_recipe
 from onepath.export.progress import Progress
 from onepath.export.recipe import Recipe, recipe_from_file
+from onepath.export.recipe_code import folder_on_path
 from onepath.export.rows import RowSource, check_rows
+from onepath.export.sources import Sources
 from onepath.export.training_code import train_from_file
 from onepath.export.writer import check_place
 from onepath.modalities import settings_in_full, tensor_from_settings
@@ -32,20 +37,45 @@ def build(recipe_path: Path, output: Path, progress: Progress) -> list[Bundle]:
     """
     recipe = recipe_from_file(recipe_path)
     assets = recipe_path.parent / "assets"
-    entries = _entries(recipe, recipe_path, assets)
+    entries = entries_from_recipe(recipe, recipe_path)
     for name in recipe.bundles:
         check_place(output / name)
-    code = recipe_path.parent / recipe.code
-    trained = train_from_file(code, recipe, progress)
-    check_rows(RowSource(entries, assets, trained.rows), str(code))
-    bundles = []
-    for name in recipe.bundles:
-        with progress.stage(f"bundle {name}", STEPS) as stage:
-            bundles.append(make_bundle(name, recipe, trained, entries, assets=assets, path=output / name, stage=stage))
+    with folder_on_path(recipe_path.parent):
+        sources = _sources(recipe, recipe_path, progress)
+        check_rows(RowSource(entries, assets, sources.trained.rows), str(recipe_path.parent / _origin(recipe)))
+        bundles = []
+        for name in recipe.bundles:
+            with progress.stage(f"bundle {name}", STEPS) as stage:
+                path = output / name
+                bundles.append(make_bundle(name, recipe, sources, entries, assets=assets, path=path, stage=stage))
     return bundles
 
 
-def _entries(recipe: Recipe, recipe_path: Path, assets: Path) -> list[ModalityEntry]:
+def _sources(recipe: Recipe, path: Path, progress: Progress) -> Sources:
+    made: dict[str, MadeModel] = {}
+    if recipe.parents:
+        with progress.stage("parents and merges", 1) as stage:
+            made = models_from_recipe(recipe, path)
+            stage.advance()
+    origin = path.parent / _origin(recipe)
+    if recipe.code is None:
+        return Sources(rows_from_file(origin, recipe), made)
+    parents = {name: each.model for name, each in made.items()}
+    return Sources(train_from_file(origin, recipe, progress, parents=parents), made)
+
+
+def _origin(recipe: Recipe) -> str:
+    """Return the file that the held-out rows come from; a recipe names one of the two."""
+    return recipe.code or recipe.rows or ""
+
+
+def entries_from_recipe(recipe: Recipe, recipe_path: Path) -> list[ModalityEntry]:
+    """Return the modalities of a recipe, with their settings in full and the tensors that they make.
+
+    Raises:
+        RecipeError: a plug-in does not accept its settings; every one is named.
+    """
+    assets = recipe_path.parent / "assets"
     entries, problems = [], []
     for name, modality in recipe.modalities.items():
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,13 @@ from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec
 from onepath.export.assemble import Assembled, assemble
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.graph import onnx_from_graph
+from onepath.export.held_out_accuracy import accuracy_on_rows
 from onepath.export.progress import Stage
 from onepath.export.proofs import Arrays, Batch
 from onepath.export.prove import prove_collapse, prove_onnx, run_graph
 from onepath.export.recipe import Recipe
 from onepath.export.rows import RowSource
+from onepath.export.sources import Sources
 from onepath.export.trained import Trained
 from onepath.export.writer import write_bundle
 
@@ -45,12 +47,13 @@ class _Exported:
     outputs: Sequence[TensorSpec]
     chain: tuple[ProofStep, ...]
     files: Mapping[str, bytes]
+    details: Mapping[str, Any]  # JSON
 
 
 def make_bundle(
     name: str,
     recipe: Recipe,
-    trained: Trained,
+    sources: Sources,
     entries: Sequence[ModalityEntry],
     *,
     assets: Path,
@@ -62,20 +65,19 @@ def make_bundle(
     Args:
         name: one of the recipe's bundles.
         recipe: the recipe.
-        trained: the parents.
+        sources: what its models are made of.
         entries: the recipe's modalities, in order.
         assets: the folder with a folder of files per modality.
         path: the folder to write.
         stage: told of each of the `STEPS` steps.
     """
     with_step = _Steps(stage)
-    assembled = with_step("merge", lambda: assemble(name, recipe, trained, entries, assets))
-    exported = _export(assembled, recipe, assets, with_step)
+    assembled = with_step("merge", lambda: assemble(name, recipe, sources, entries, assets))
+    exported = _export(assembled, recipe, sources.trained, assets, with_step)
+    files = dict(exported.files) | sources.reports()
     return with_step(
         "write",
-        lambda: write_bundle(
-            path, exported.files, lambda files: _manifest(name, recipe, trained, assembled, exported, files)
-        ),
+        lambda: write_bundle(path, files, lambda files: _manifest(name, recipe, sources, assembled, exported, files)),
     )
 
 
@@ -90,7 +92,7 @@ class _Steps:
         return done
 
 
-def _export(assembled: Assembled, recipe: Recipe, assets: Path, step: _Steps) -> _Exported:
+def _export(assembled: Assembled, recipe: Recipe, trained: Trained, assets: Path, step: _Steps) -> _Exported:
     source, export, tolerances = assembled.source, recipe.export, recipe.tolerances
     collapsed = step(
         "collapse",
@@ -128,7 +130,17 @@ def _export(assembled: Assembled, recipe: Recipe, assets: Path, step: _Steps) ->
         REPORT: canonical_json(collapsed.report.as_json()),
     }
     chain = (*assembled.proofs, collapsed.proof, proof)
-    return _Exported(outputs, chain, files | _asset_files(assets, source.names))
+    return _Exported(
+        outputs, chain, files | _asset_files(assets, source.names), _accuracy(recipe, graph, source, trained)
+    )
+
+
+def _accuracy(recipe: Recipe, graph: PresenceGraph, source: RowSource, trained: Trained) -> dict[str, Any]:  # JSON
+    """Return the accuracy on a file of rows that has targets; training code reports its own."""
+    if recipe.rows is None or not trained.targets:
+        return {}
+    accuracy = accuracy_on_rows(graph, source, trained.targets, batch=recipe.export.max_batch_size)
+    return {"test_rows": len(trained.rows), "test_accuracy": accuracy}
 
 
 def _output_specs(outputs: Arrays) -> list[TensorSpec]:
@@ -166,7 +178,7 @@ def _asset_files(assets: Path, modalities: Sequence[str]) -> dict[str, bytes]:
 def _manifest(
     name: str,
     recipe: Recipe,
-    trained: Trained,
+    sources: Sources,
     assembled: Assembled,
     exported: _Exported,
     files: Mapping[str, FileEntry],
@@ -189,5 +201,8 @@ def _manifest(
         files=dict(files),
         tools={tool: version(tool) for tool in _TOOLS} | {"python": platform.python_version()},
         licence=recipe.licence,
-        details={"recipe": recipe.name} | dict(assembled.details) | dict(trained.details),
+        details={"recipe": recipe.name}
+        | dict(assembled.details)
+        | dict(exported.details)
+        | dict(sources.trained.details),
     )

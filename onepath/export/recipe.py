@@ -1,7 +1,8 @@
-"""The recipe: one YAML file that says what to train, how to merge it, and which bundles to make of it."""
+"""The recipe: one YAML file that says what to build or train, how to merge it, and which bundles to make of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,9 +10,12 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from onepath.contract.errors import RecipeError
-from onepath.contract.manifest import BadPayloadRule, BundleName, Name, reserved_names
-from onepath.contract.plugins import known_plugins
+from onepath.contract.manifest import BadPayloadRule, BundleName, Name
 from onepath.contract.tensors import Closed
+from onepath.export.recipe_bundles import BundleRecipe
+from onepath.export.recipe_files import missing_files
+from onepath.export.recipe_merges import MergeRecipe, ParentRecipe
+from onepath.export.recipe_names import name_problems
 from onepath.export.tolerances import Tolerances
 
 
@@ -19,8 +23,13 @@ class ModalityRecipe(Closed):
     """How a modality is decoded and whether a row may lack it; see `onepath.contract.manifest.ModalityEntry`.
 
     Attributes:
+        kind: the plug-in that decodes it, of the group `onepath.modalities`: `audio`, `image`, `point_cloud`,
+            `tabular`, `text`, `video`, or an installed one.
+        settings: the plug-in's settings, such as sizes and rates.
+        limits: what a payload may cost (bytes, pixels, seconds, characters); the plug-in's defaults where not given.
         absent: `required` fails a row that lacks the modality; otherwise the model says what its absence means, which
             the manifest records as `remerge` or `skip`.
+        on_bad_payload: what a payload that cannot be decoded does: count as `absent`, or `fail` its row.
     """
 
     kind: str
@@ -28,38 +37,6 @@ class ModalityRecipe(Closed):
     limits: dict[str, Any] = Field(default_factory=dict)  # validated by the plug-in's limits_type
     absent: Literal["allowed", "required"] = "allowed"
     on_bad_payload: BadPayloadRule = "absent"
-
-
-class MergedBundle(Closed):
-    """A bundle of blocks merged without training.
-
-    Attributes:
-        method: a plug-in of the group `onepath.merge_methods`.
-        head: how the blocks' heads are merged.
-        weights: modality to its weight; equal where not given.
-    """
-
-    model: Literal["merged"]
-    method: str = "harmonic"
-    head: Literal["slerp", "linear"] = "slerp"
-    weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
-
-
-class FusedBundle(Closed):
-    """A bundle of a fused and fine-tuned model: `source` names one of those that the training code hands over."""
-
-    model: Literal["fused"]
-    source: str
-
-
-class EncoderBundle(Closed):
-    """A bundle of one single-modality encoder: `source` is the modality."""
-
-    model: Literal["encoder"]
-    source: str
-
-
-BundleRecipe = Annotated[MergedBundle | FusedBundle | EncoderBundle, Field(discriminator="model")]
 
 
 class ExportRecipe(Closed):
@@ -79,17 +56,22 @@ class ExportRecipe(Closed):
 
 
 class Recipe(Closed):
-    """A recipe, from the training of the parents to the bundles.
+    """A recipe, from parents that are built or trained to the bundles.
 
     Attributes:
         name: what the recipe is called.
         description: one line for a person.
-        task: what the models answer.
+        task: what the models answer: `scores` of the labels, or an `embedding`.
         labels: one per class.
         seed: the seed of everything random.
-        code: the Python file beside the recipe whose `train` function makes the parents.
+        code: the Python file beside the recipe whose `train` function makes or trains models; it returns the held-out
+            rows too.
         settings: free-form settings that are passed to that function.
+        rows: without `code`, a Parquet or JSON Lines file of held-out rows to prove the bundles on, relative to the
+            recipe: a column for each modality, and `target`, a label or its index.
         modalities: in the order of the presence columns.
+        parents: name and how each model that is merged, or trained further, is built.
+        merges: name and how each is made of parents and of merges above it, in this order.
         bundles: name of each bundle and how its model is made; the first is the recipe's main one.
         export: how the graphs are exported.
         tolerances: what each proof step may change, chosen before measuring.
@@ -101,9 +83,12 @@ class Recipe(Closed):
     task: Literal["classification", "embedding"]
     labels: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
-    code: str
+    code: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)  # the training code's own
+    rows: str | None = None
     modalities: dict[Annotated[str, Field(pattern=Name)], ModalityRecipe] = Field(min_length=1)
+    parents: dict[Annotated[str, Field(pattern=Name)], ParentRecipe] = Field(default_factory=dict)
+    merges: dict[Annotated[str, Field(pattern=Name)], MergeRecipe] = Field(default_factory=dict)
     bundles: dict[Annotated[str, Field(pattern=BundleName)], BundleRecipe] = Field(min_length=1)
     export: ExportRecipe = ExportRecipe()
     tolerances: Tolerances = Tolerances()
@@ -111,30 +96,15 @@ class Recipe(Closed):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Recipe:
-        kinds, methods = known_plugins("onepath.modalities"), known_plugins("onepath.merge_methods")
-        problems = [
-            f"modalities.{name}.kind: {modality.kind!r} is not installed; known: {', '.join(kinds)}"
-            for name, modality in self.modalities.items()
-            if modality.kind not in kinds
-        ]
-        for name in reserved_names(self.modalities) & set(self.modalities):
-            problems.append(f"modalities.{name}: the name is taken by a tensor or model of every pipeline")
-        for name, bundle in self.bundles.items():
-            if isinstance(bundle, MergedBundle):
-                problems += [
-                    f"bundles.{name}.method: {bundle.method!r} is not installed; known: {', '.join(methods)}"
-                ] * (bundle.method not in methods)
-                problems += [
-                    f"bundles.{name}.weights.{modality}: is not one of the modalities"
-                    for modality in set(bundle.weights) - set(self.modalities)
-                ]
-            if isinstance(bundle, EncoderBundle) and bundle.source not in self.modalities:
-                problems.append(f"bundles.{name}.source: {bundle.source!r} is not one of the modalities")
-        if self.task == "classification" and not self.labels:
-            problems.append("labels: a classification needs its labels")
+        problems = name_problems(self)
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ValueError("\n".join(f"{path}: {problem}" for path, problem in problems))
         return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of parents and merges."""
+        return (*self.parents, *self.merges)
 
 
 def recipe_from_file(path: Path) -> Recipe:
@@ -146,6 +116,18 @@ def recipe_from_file(path: Path) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, is not YAML, or is not a recipe; every problem is listed with its path.
     """
+    raw = _raw_from_file(path)
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise RecipeError(str(path), _problems(error, raw)) from error
+    problems = missing_files(recipe, path.parent)
+    if problems:
+        raise RecipeError(str(path), problems)
+    return recipe
+
+
+def _raw_from_file(path: Path) -> dict[Any, Any]:  # YAML
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -156,21 +138,27 @@ def recipe_from_file(path: Path) -> Recipe:
         raise RecipeError(str(path), [("", f"is not YAML: {' '.join(str(error).split())}")]) from error
     if not isinstance(raw, dict):
         raise RecipeError(str(path), [("", "is not a mapping with name, task, code, modalities and bundles")])
-    try:
-        recipe = Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise RecipeError(str(path), _problems(error)) from error
-    if not (path.parent / recipe.code).is_file():
-        raise RecipeError(str(path), [("code", f"{recipe.code} is not a file beside the recipe")])
-    return recipe
+    return raw
 
 
-def _problems(error: ValidationError) -> list[tuple[str, str]]:
+def _problems(error: ValidationError, raw: dict[Any, Any]) -> list[tuple[str, str]]:
     problems: list[tuple[str, str]] = []
     for entry in error.errors():
         message = entry["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in entry["loc"])
+        where = _path(entry["loc"], raw)
         for line in message.splitlines():
             path, _, text = line.partition(": ") if not where else (where, "", line)
             problems.append((path, text) if text else ("", path))
-    return problems
+    return list(dict.fromkeys(problems))
+
+
+def _path(location: Sequence[int | str], raw: Any) -> str:  # raw: YAML
+    """Return the path in the file; pydantic also names the alternative that it tried, which the file does not have."""
+    parts: list[str] = []
+    for index, part in enumerate(location):
+        here = (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and part in range(len(raw)))
+        if here:
+            raw = raw[part]
+        if here or (index == len(location) - 1 and isinstance(raw, dict)):
+            parts.append(str(part))
+    return ".".join(parts)

@@ -39,7 +39,11 @@ class Trained:
 
 
 class TrainingCode(Protocol):
-    """The function `train` of the Python file that a recipe names."""
+    """The function `train` of the Python file that a recipe names.
+
+    If it has a parameter `parents` too, it gets the recipe's parents and merges by name, in eval mode, those with
+    pathways attached, and may train them in place: the recipe's bundles then hold what it made of them.
+    """
 
     def __call__(self, settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trained:
         """Train the parents. `settings` is the recipe's own free-form section."""

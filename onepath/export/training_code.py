@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
-from onepath.contract.errors import OnepathError, RecipeError
+from torch import nn
+
+from onepath.contract.errors import RecipeError
 from onepath.export.progress import Progress
-from onepath.export.recipe import EncoderBundle, FusedBundle, MergedBundle, Recipe
-from onepath.export.trained import Trained, TrainingCode
+from onepath.export.recipe import Recipe
+from onepath.export.recipe_bundles import EncoderBundle, FusedBundle, MergedBundle
+from onepath.export.recipe_code import folder_on_path, module_from_file, run_code
+from onepath.export.recipe_names import unused_problems
+from onepath.export.trained import Trained
 
 
-def train_from_file(path: Path, recipe: Recipe, progress: Progress) -> Trained:
+def train_from_file(
+    path: Path, recipe: Recipe, progress: Progress, *, parents: Mapping[str, nn.Module] | None = None
+) -> Trained:
     """Return what the `train` function of a Python file hands over for a recipe.
 
     Modules beside the file can be imported by it.
 
+    Args:
+        path: the file.
+        recipe: the recipe.
+        progress: told of every stage.
+        parents: the recipe's parents and merges, for a function that has a parameter of this name; it may train them
+            in place.
+
     Raises:
         RecipeError: the file has no `train`, or that raises, or it does not return all that the recipe's bundles need.
     """
-    with _folder_on_path(path.parent):
-        try:
-            trained = _train_function(path)(recipe.settings, seed=recipe.seed, progress=progress)
-        except OnepathError:
-            raise
-        except Exception as error:
-            problem = f"raised {type(error).__name__}: {error}; run again with --debug to see where"
-            raise RecipeError(str(path), [("train", problem)]) from error
+    with folder_on_path(path.parent):
+        trained = run_code(lambda: _trained(path, recipe, progress, parents or {}), source=str(path), place="train")
     if not isinstance(trained, Trained):
         raise RecipeError(
             str(path), [("train", f"returned {type(trained).__name__}, not onepath.export.trained.Trained")]
@@ -42,50 +47,64 @@ def train_from_file(path: Path, recipe: Recipe, progress: Progress) -> Trained:
     return trained
 
 
-def _train_function(path: Path) -> TrainingCode:
-    train = getattr(_module_from_file(path), "train", None)
+def takes_parents(path: Path) -> bool:
+    """Return whether the `train` function of a Python file has a parameter `parents`.
+
+    Raises:
+        RecipeError: the file cannot be run, or has no such function.
+    """
+    with folder_on_path(path.parent):
+        train = run_code(lambda: _train_function(path), source=str(path), place="train")
+        return "parents" in inspect.signature(train).parameters
+
+
+def _trained(path: Path, recipe: Recipe, progress: Progress, parents: Mapping[str, nn.Module]) -> Any:  # to be checked
+    train = _train_function(path)
+    if "parents" not in inspect.signature(train).parameters:
+        check_all_used(path, recipe)
+        return train(recipe.settings, seed=recipe.seed, progress=progress)
+    return train(recipe.settings, seed=recipe.seed, progress=progress, parents=parents)
+
+
+def check_all_used(path: Path, recipe: Recipe) -> None:
+    """Check that each parent and merge is used, where the training code takes none.
+
+    Raises:
+        RecipeError: naming those that are not.
+    """
+    problems = [
+        (name, f"{problem}, or give the function `train` of {path.name} a parameter `parents`")
+        for name, problem in unused_problems(recipe)
+    ]
+    if problems:
+        raise RecipeError(str(path), problems)
+
+
+def _train_function(path: Path) -> Callable[..., Any]:  # a `TrainingCode`, whose result is checked
+    train = getattr(module_from_file(path), "train", None)
     if not callable(train):
         raise RecipeError(str(path), [("train", "the file has no function `train(settings, *, seed, progress)`")])
-    return cast(TrainingCode, train)
+    return cast(Callable[..., Any], train)
 
 
 def _missing(recipe: Recipe, trained: Trained) -> Iterator[tuple[str, str]]:
     for name, bundle in recipe.bundles.items():
         if isinstance(bundle, MergedBundle):
-            absent = [modality for modality in recipe.modalities if modality not in trained.blocks]
-            needed = ("blocks", absent)
+            own = [modality for modality in recipe.modalities if modality not in bundle.blocks]
+            needed = ("blocks", [modality for modality in own if modality not in trained.blocks])
         elif isinstance(bundle, FusedBundle):
-            needed = ("fused", [bundle.source] if bundle.source not in trained.fused else [])
-            model = trained.fused.get(bundle.source)
-            for modality in model.modalities if model else ():
-                if modality not in recipe.modalities:
-                    yield f"bundles.{name}", f"fused[{bundle.source!r}] has {modality!r}, which the recipe has not"
+            lacks = bundle.source not in recipe.models and bundle.source not in trained.fused
+            needed = ("fused", [bundle.source] if lacks else [])
+            yield from _foreign_modalities(name, bundle, recipe, trained)
         elif isinstance(bundle, EncoderBundle):
-            needed = ("encoders", [bundle.source] if bundle.source not in trained.encoders else [])
+            lacks = bundle.source not in recipe.models and bundle.source not in trained.encoders
+            needed = ("encoders", [bundle.source] if lacks else [])
         for part in needed[1]:
             yield f"bundles.{name}", f"the training code returned no {needed[0]}[{part!r}]"
 
 
-def _module_from_file(path: Path) -> ModuleType:
-    name = f"onepath_recipe_{path.parent.name}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RecipeError(str(path), [("code", "is not a Python file")])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _folder_on_path(folder: Path) -> Iterator[None]:
-    """Let modules beside the code be imported, and forget them after, so that another recipe's are not mistaken."""
-    entry, before = str(folder.resolve()), set(sys.modules)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(entry):
-                del sys.modules[name]
+def _foreign_modalities(name: str, bundle: FusedBundle, recipe: Recipe, trained: Trained) -> Iterator[tuple[str, str]]:
+    model = None if bundle.source in recipe.models else trained.fused.get(bundle.source)
+    for modality in model.modalities if model else ():
+        if modality not in recipe.modalities:
+            yield f"bundles.{name}", f"fused[{bundle.source!r}] has {modality!r}, which the recipe has not"

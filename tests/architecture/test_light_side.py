@@ -6,7 +6,7 @@ import sys
 import pytest
 
 TRAINING = ["torch", "onnx", "onnxscript", "transformers", "tensorrt", "safetensors", "sklearn", "matplotlib"]
-DECODERS = ["PIL", "soundfile", "soxr", "tokenizers", "onnxruntime", "pyarrow"]
+DECODERS = ["PIL", "av", "soundfile", "soxr", "tokenizers", "onnxruntime", "pyarrow"]
 
 REFUSING = """
 import sys

@@ -1,0 +1,61 @@
+"""The models that a recipe makes before anything is trained: parents, and merges of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from onepath.contract.manifest import Measurement
+from onepath.export.proofs import digest_from_model
+from onepath.merging.reparameterization import collapsed_state_dict, scales
+from onepath.merging.weight_space import Finding
+
+
+@dataclass(frozen=True)
+class MadeModel:
+    """A parent or a merge.
+
+    Attributes:
+        model: in eval mode; training code may have trained it in place since.
+        digest: of the model as it was made.
+        parents: name and digest of every parent that went into it.
+        measurements: the proofs of the merges that went into it.
+        report: what a merge did, as JSON data; empty for a parent.
+        findings: what the linter found in its weights.
+    """
+
+    model: nn.Module
+    digest: str
+    parents: Mapping[str, str]
+    measurements: tuple[Measurement, ...] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)  # JSON
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_as_made(self) -> bool:
+        """Whether nothing has changed the model since."""
+        return digest_from_model(self.model) == self.digest
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's state dict, of one path of weights where auxiliaries are attached; the model stays as it is."""
+    return collapsed_state_dict(model)[0] if scales(model) else dict(model.state_dict())
+
+
+def merged_parents(*sources: MadeModel) -> dict[str, str]:
+    """Return every parent of several models, with its digest."""
+    return {name: digest for source in sources for name, digest in source.parents.items()}
+
+
+def merged_measurements(*sources: MadeModel) -> tuple[Measurement, ...]:
+    """Return the proofs of every merge that several models were made by, each once."""
+    return tuple(dict.fromkeys(measured for source in sources for measured in source.measurements))
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """Return how many bytes the model's state dict holds, tied tensors once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict(keep_vars=True).values() if tensor.numel()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -1,0 +1,149 @@
+"""A cross-modal merge of a recipe: pathways planned, attached, and their scales set."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.made_models import MadeModel, merged_measurements, merged_parents, plain_state
+from onepath.export.merge_parity import measured_weights
+from onepath.export.proofs import digest_from_model
+from onepath.export.recipe_merges import AuxiliaryRecipe, CrossModalMerge
+from onepath.merging.reparameterization import Plan, attach, load_light, plan_reparameterization
+from onepath.merging.weight_space import lint_state_dict
+
+
+def merge_by_pathways(
+    name: str, merge: CrossModalMerge, made: Mapping[str, MadeModel], *, folder: Path, tolerance: float
+) -> MadeModel:
+    """Return a copy of the target with the auxiliaries attached, and what was attached.
+
+    Args:
+        name: the merge's name.
+        merge: of the recipe.
+        made: the models above it.
+        folder: the recipe's own.
+        tolerance: of the proof.
+
+    Raises:
+        UnsupportedModuleError: a pathway cannot be attached, or a scale belongs to no layer.
+        ParityError: the weights differ from those made again in float64.
+    """
+    sources = [made[merge.target], *(made[auxiliary.model] for auxiliary in merge.auxiliaries)]
+    model = copy.deepcopy(sources[0].model)
+    attached = _attach_all(model, merge, [source.model for source in sources[1:]], folder)
+    again = _made_again(attached, model, [source.model for source in sources])
+    measured = measured_weights(
+        name, made=plain_state(copy.deepcopy(model).double()), again=plain_state(again), tolerance=tolerance
+    )
+    return MadeModel(
+        model=model.eval(),
+        digest=digest_from_model(model),
+        parents=merged_parents(*sources),
+        measurements=(*merged_measurements(*sources), measured),
+        report={
+            "method": merge.method,
+            "target": merge.target,
+            "auxiliaries": [
+                {"model": auxiliary.model, "plan": json.loads(each.plan.to_json()), "scales": each.scales}
+                for auxiliary, each in zip(merge.auxiliaries, attached, strict=True)
+            ],
+        },
+        findings=tuple(lint_state_dict(plain_state(model), {merge.target: plain_state(sources[0].model)})),
+    )
+
+
+@dataclass(frozen=True)
+class _Attached:
+    """What was attached of one auxiliary: λ by the path of the weight, several where rows of it have their own."""
+
+    plan: Plan
+    scales: Mapping[str, list[float]]
+
+
+def _attach_all(
+    model: nn.Module, merge: CrossModalMerge, auxiliaries: Sequence[nn.Module], folder: Path
+) -> list[_Attached]:
+    if merge.checkpoint is not None:
+        before = set(_scales_of(model))
+        plans = load_light(folder / merge.checkpoint, model, auxiliaries, training=merge.training)
+        return [_Attached(plan, _by_weight(_scales_of(model), before)) for plan in plans]
+    return [
+        _attached(model, described, auxiliary, merge.training)
+        for described, auxiliary in zip(merge.auxiliaries, auxiliaries, strict=True)
+    ]
+
+
+def _attached(
+    model: nn.Module, described: AuxiliaryRecipe, auxiliary: nn.Module, training: Literal["trainable", "frozen"]
+) -> _Attached:
+    before = set(_scales_of(model))
+    layers = list(described.layers) if isinstance(described.layers, tuple) else described.layers
+    plan = plan_reparameterization(model, auxiliary, layers=layers, **described.pairing)
+    attach(plan, model, auxiliary, training=training)
+    if described.scales is not None:
+        new = {name: scale for name, scale in _scales_of(model).items() if name not in before}
+        _set_scales(new, described.scales, described.model)
+    return _Attached(plan, _by_weight(_scales_of(model), before))
+
+
+def _by_weight(found: Mapping[str, Tensor], before: Container[str]) -> dict[str, list[float]]:
+    new: dict[str, list[float]] = {}
+    for name, scale in found.items():
+        if name not in before:
+            new.setdefault(_weight_path(name), []).append(scale.item())
+    return new
+
+
+def _set_scales(found: Mapping[str, Tensor], wanted: float | Mapping[str, float], auxiliary: str) -> None:
+    patterns = wanted if isinstance(wanted, Mapping) else {"*": wanted}
+    layers = {name: _weight_path(name) for name in found}
+    unmatched = [pattern for pattern in patterns if not any(_matches(layer, pattern) for layer in layers.values())]
+    unset = [layer for layer in layers.values() if not any(_matches(layer, pattern) for pattern in patterns)]
+    if unmatched or unset:
+        reason = f"no layer matches {unmatched[0]!r}" if unmatched else f"no scale is given for {unset[0]}"
+        known = ", ".join([*dict.fromkeys(layers.values())][:8])
+        raise UnsupportedModuleError(f"the scales of {auxiliary}", reason, f"the layers are {known}")
+    with torch.no_grad():
+        for name, scale in found.items():
+            scale.fill_(next(value for pattern, value in patterns.items() if _matches(layers[name], pattern)))
+
+
+def _matches(layer: str, pattern: str) -> bool:
+    return fnmatchcase(layer, pattern) or fnmatchcase(layer.removesuffix(".weight"), pattern)
+
+
+def _scales_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return every scale by the name of its parameter, one that weights share once."""
+    named = model.named_parameters()
+    return {name: value for name, value in named if ".parametrizations." in f".{name}" and name.endswith(".scale")}
+
+
+def _weight_path(name: str) -> str:
+    """Return the path of the weight that a scale belongs to.
+
+    >>> _weight_path("blocks.0.fc1.parametrizations.weight.1.scale")
+    'blocks.0.fc1.weight'
+    """
+    module, _, link = f".{name}".partition(".parametrizations.")
+    return f"{module}.{link.partition('.')[0]}".removeprefix(".")
+
+
+def _made_again(attached: Sequence[_Attached], model: nn.Module, sources: Sequence[nn.Module]) -> nn.Module:
+    """Return the merge made in float64 from its sources, with the scales of the one that was made."""
+    target, *auxiliaries = (copy.deepcopy(source).double() for source in sources)
+    for each, auxiliary in zip(attached, auxiliaries, strict=True):
+        attach(each.plan, target, auxiliary)
+    with torch.no_grad():
+        for mine, theirs in zip(_scales_of(target).values(), _scales_of(model).values(), strict=True):
+            mine.copy_(theirs)
+    return target

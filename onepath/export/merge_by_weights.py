@@ -1,0 +1,97 @@
+"""A weight-space merge of a recipe: the base's form, with weights made of those of several models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onepath.export.made_models import MadeModel, merged_measurements, merged_parents, plain_state
+from onepath.export.merge_parity import measured_weights
+from onepath.export.proofs import digest_from_model
+from onepath.export.recipe_merges import ScopeRecipe, WeightMerge, sources_of
+from onepath.merging.reparameterization import collapse_in_place, scales
+from onepath.merging.weight_space import MergedWeights, ScopeRule, lint_state_dict, merge_state_dicts
+
+States = dict[str, dict[str, Tensor]]
+
+
+def merge_by_weights(
+    name: str, merge: WeightMerge, made: Mapping[str, MadeModel], *, seed: int, tolerance: float
+) -> MadeModel:
+    """Return a copy of the base, or else of the first model, with merged weights, made in float64 and rounded once.
+
+    Args:
+        name: the merge's name.
+        merge: of the recipe.
+        made: the models above it; those with pathways attached count as collapsed.
+        seed: of methods that choose at random.
+        tolerance: of the proof.
+
+    Raises:
+        RecipeError: the models do not fit together, or the settings do not fit the method.
+        ParityError: the weights differ from those made again.
+    """
+    names = [source for _, source in sources_of(merge)]
+    sources = [made[source] for source in names]
+    model = _plain_copy(sources[0].model)
+    merged = _merged(merge, made, names, seed)
+    model.load_state_dict(merged.tensors, strict=True)
+    states = {source: plain_state(made[source].model) for source in names}
+    return MadeModel(
+        model=model.eval(),
+        digest=digest_from_model(model),
+        parents=merged_parents(*sources),
+        measurements=(
+            *merged_measurements(*sources),
+            measured_weights(
+                name,
+                made=model.state_dict(),
+                again=_merged(merge, made, names, seed).tensors,
+                tolerance=tolerance,
+            ),
+        ),
+        report={"method": merge.method, "tensors": [asdict(entry) for entry in merged.report]},
+        findings=tuple(lint_state_dict(model.state_dict(), states)),
+    )
+
+
+def _merged(merge: WeightMerge, made: Mapping[str, MadeModel], names: list[str], seed: int) -> MergedWeights:
+    return merge_state_dicts(
+        merge.method,
+        {name: _wide(plain_state(made[name].model)) for name in names},
+        base=merge.base,
+        weights=merge.models,
+        options=merge.options,
+        scope=[_rule(scope) for scope in merge.scope],
+        seed=seed,
+    )
+
+
+def _rule(scope: ScopeRecipe) -> ScopeRule:
+    return ScopeRule(scope.pattern, weights=scope.weights, options=scope.options, method=scope.method)
+
+
+def _plain_copy(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model)
+    if scales(copied):
+        collapse_in_place(copied)
+    return copied
+
+
+def _wide(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict in float64, in which tensors that shared memory still do."""
+    widened: dict[Any, Tensor] = {}  # by where a tensor lies
+    return {name: widened.setdefault(_place(tensor), _widened(tensor)) for name, tensor in state.items()}
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+
+
+def _place(tensor: Tensor) -> tuple[int, torch.Size, tuple[int, ...], torch.dtype]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

@@ -1,0 +1,67 @@
+"""The JSON Schema of recipes, for editors: from the recipe's own types, described by their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from onepath.export.recipe import Recipe
+
+_ATTRIBUTE = re.compile(r"^(\w+): (.*)$")
+
+
+def recipe_schema() -> dict[str, Any]:  # JSON
+    """Return the JSON Schema (draft 2020-12) of `recipe.yaml`.
+
+    Names of plug-ins are left open, since they depend on what is installed.
+    """
+    schema = Recipe.model_json_schema()
+    types = {model.__name__: model for model in _models(Recipe)}
+    for name, described in (("Recipe", schema), *schema["$defs"].items()):
+        if name in types:
+            _describe(described, types[name])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:  # JSON
+    summary, attributes = _docstring(model)
+    schema["description"] = summary
+    schema.pop("title", None)
+    for name, field in schema["properties"].items():
+        field.pop("title", None)
+        field["description"] = attributes[name]
+        if "patternProperties" in field:
+            field["additionalProperties"] = False
+
+
+def _docstring(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
+    """Return the text of a class's docstring, and that of each of its attributes."""
+    text, _, listed = inspect.cleandoc(model.__doc__ or "").partition("\nAttributes:\n")
+    attributes: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc(listed).splitlines():
+        found = _ATTRIBUTE.match(line)
+        if found:
+            name = found[1]
+        words = found[2] if found else line.strip()
+        attributes[name] = f"{attributes[name]} {words}".strip() if name in attributes else words
+    return " ".join(text.split()), attributes
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield a model and every model in its fields."""
+    yield model
+    for field in model.model_fields.values():
+        for inner in _inner_models(field.annotation):
+            yield from _models(inner)
+
+
+def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:  # a type, or what typing makes of several
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _inner_models(part)

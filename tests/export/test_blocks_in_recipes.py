@@ -1,0 +1,135 @@
+"""Merged and fused bundles whose models are a recipe's parents and merges."""
+
+import json
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from onepath.contract.errors import RecipeError
+from onepath.export.build import build
+from onepath.export.merges import models_from_recipe
+from onepath.export.progress import SilentProgress
+from onepath.export.recipe import recipe_from_file
+from onepath.export.recipe_code import folder_on_path
+from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.merging.lego import LegoMerge
+from onepath.merging.multimodal import run_dense
+from tests.export.soup import NAMES, write_soup
+
+CODE = """
+from onepath.merging.lego import LegoBlock, LegoFuse, LegoSettings
+from torch import nn
+
+class Encoder(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.linear = nn.Linear(inputs, 6)
+    def forward(self, values):
+        return self.linear(values.to(self.linear.weight.dtype) / 64).tanh()
+
+def block(settings):
+    return LegoBlock(Encoder(settings["inputs"]), LegoSettings(6, 3, latents=4, width=8, heads=2, head_width=4))
+
+def fuse(settings):
+    return LegoFuse({settings["name"]: block({"inputs": 4}), "note": block({"inputs": 5})}, order="stack")
+"""
+FLOWER = {"kind": "tabular", "settings": {"columns": [{"name": name} for name in NAMES]}}
+NOTE = {"kind": "text", "settings": {"tokenizer": "characters", "length": 5}}
+CHANGES = {
+    "modalities": {"flower": FLOWER, "note": NOTE},
+    "parents": {
+        "flowers": {"build": "models.py:block", "settings": {"inputs": 4}},
+        "other_flowers": {"build": "models.py:block", "settings": {"inputs": 4}},
+        "notes": {"build": "models.py:block", "settings": {"inputs": 5}},
+        "fused": {"build": "models.py:fuse", "settings": {"name": "flower"}},
+    },
+    "merges": {"mean": {"method": "linear", "models": {"flowers": 1, "other_flowers": 1}}},
+    "bundles": {
+        "both": {
+            "model": "merged",
+            "method": "sum",
+            "head": "linear",
+            "weights": {"note": 3.0},
+            "blocks": {"flower": "mean", "note": "notes"},
+        },
+        "chain": {"model": "fused", "source": "fused"},
+    },
+}
+
+
+def recipe_of(folder, **changes):
+    path = write_soup(folder, **CHANGES | changes)
+    (folder / "models.py").write_text(CODE)
+    rows = [{"flower": dict.fromkeys(NAMES, i), "note": f"note {i}", "target": i % 3} for i in range(6)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("blocks")
+
+
+@pytest.fixture(scope="module")
+def bundles(folder):
+    path = recipe_of(folder / "recipe")
+    return {bundle.manifest.name: bundle for bundle in build(path, folder / "build", SilentProgress())}
+
+
+@pytest.fixture(scope="module")
+def models(bundles, folder):
+    path = folder / "recipe" / "recipe.yaml"
+    with folder_on_path(path.parent):
+        return {name: made.model for name, made in models_from_recipe(recipe_from_file(path), path).items()}
+
+
+def test_the_merged_bundle_answers_as_its_blocks_merged_in_torch(bundles, models, tmp_path):
+    manifest = bundles["both"].manifest
+    rows = [probe.payloads for probe in bundles["both"].probes.rows if len(probe.payloads) == 2]
+    batch = RowSource(manifest.modalities, tmp_path, rows).decoded("", rows)
+    merged = LegoMerge(
+        {"flower": models["mean"], "note": models["notes"]}, method="sum", head="linear", weights={"note": 3}
+    )
+    values = {name: torch.from_numpy(array) for name, array in batch.values.items()}
+    with torch.inference_mode():
+        logits = run_dense(merged.eval(), values, torch.ones(len(rows), 2, dtype=bool))["scores"]
+    found = ort.InferenceSession(bundles["both"].graph_path).run(["scores"], feeds_from_batch(batch))[0]
+    assert np.abs(found - torch.softmax(logits, -1).numpy()).max() < 1e-5
+
+
+def test_the_merge_step_proves_both_the_weights_and_the_blocks(bundles):
+    proofs = bundles["both"].manifest.proofs
+    assert [proof.step for proof in proofs] == ["merge", "collapse", "onnx"]
+    assert proofs[0].subject == "flowers+other_flowers+flower+note"
+    assert [measured.inputs for measured in proofs[0].measurements] == [
+        "float64, the weights of mean made again from its sources",
+        "float64, only flower",
+        "float64, only note",
+        "float64, only flower+note",
+    ]
+
+
+def test_a_parent_may_be_a_fused_model(bundles):
+    manifest = bundles["chain"].manifest
+    assert manifest.modality_names == ("flower", "note")
+    assert [proof.step for proof in manifest.proofs] == ["collapse", "onnx"]
+    assert list(manifest.details["parents"]) == ["fused"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"build": "models.py:block", "settings": {"inputs": 4}},
+            r"bundles\.chain\.source: is a LegoBlock, which has no",
+        ),
+        ({"build": "models.py:fuse", "settings": {"name": "smell"}}, r"bundles\.chain\.source: has 'smell', which"),
+    ],
+)
+def test_a_parent_that_is_no_fused_model_of_the_modalities_is_told(tmp_path, change, told):
+    bundles = {"chain": CHANGES["bundles"]["chain"]}
+    path = recipe_of(tmp_path, bundles=bundles, merges={}, parents={"fused": change})
+    with pytest.raises(RecipeError, match=told):
+        build(path, tmp_path / "out", SilentProgress())
