@@ -58,11 +58,35 @@ def overlap_lines(result: Result, origin: Origin) -> list[str]:
         "Digits cut into two halves, a block trained on each half's own rows, merged without more training. Accuracy",
         f"in % on {record['settings']['evaluation_rows']} paired rows that neither saw, mean ± standard deviation of "
         f"{len(record['settings']['seeds'])} seeds.",
-        "A merge beats each half; the mean of the blocks' logits (ensemble) is at least as good here.",
+        "The ensemble is the mean of the blocks' logits.",
         "",
         *table(head, rows),
         "",
         f"{origin('overlap')}.",
+    ]
+
+
+def baselines_lines(result: Result, origin: Origin) -> list[str]:
+    """Return the section on other fusion methods."""
+    record = result("baselines")
+    patterns = list(next(iter(record["results"].values()))["accuracy"])
+    rows = [
+        [name, *(_share(entry["accuracy"][pattern]) for pattern in patterns), f"{entry['parameters']:,}"]
+        for name, entry in record["results"].items()
+    ]
+    sizes = record["rows"]
+    return [
+        "## Merged models and other fusion methods",
+        "",
+        "Digits cut into two halves; accuracy in % for each presence pattern, mean ± standard deviation of "
+        f"{len(record['seeds'])} seeds, on",
+        f"{sizes['test']} rows that were not used before, after training on {sizes['train']} rows by one trainer with "
+        "one budget.",
+        "LegoMerge and the ensemble never see a paired row; the others are trained on pairs.",
+        "",
+        *table(["method", *patterns, "parameters"], rows),
+        "",
+        f"{origin('baselines')}.",
     ]
 
 

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from merging_sections import baselines_lines, lego_lines, overlap_lines
 from paired import RESULTS, machine
 
 PROJECT = Path(__file__).parents[1]
@@ -128,9 +129,9 @@ def main() -> None:
         "Made by `make bench`, which measures everything anew on your machine and rewrites this page.",
         "",
     ]
-    PAGE.write_text(
-        "\n".join([*head, *digits_lines(), "", *dispatch_lines(), "", *collapse_lines(), ""]), encoding="utf-8"
-    )
+    merging = [lines(result, origin) for lines in (lego_lines, baselines_lines, overlap_lines)]
+    sections = [digits_lines(), dispatch_lines(), collapse_lines(), *merging]
+    PAGE.write_text("\n".join([*head, *(line for section in sections for line in [*section, ""])]), encoding="utf-8")
 
 
 if __name__ == "__main__":
