@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from onepath.merging.multimodal import run_dense
-from tests.merging.baselines.small_baselines import MAKERS, baseline, every_pattern, inputs, settled
+from tests.merging.baselines.small_baselines import MAKERS, TOKENS, baseline, every_pattern, inputs, settled
 
 KINDS = list(MAKERS)
 EXACT_WITHOUT = ("ensemble", "perceiver", "healnet", "multimodn")
@@ -42,6 +42,20 @@ def test_only_present_values_have_a_gradient_and_each_of_them_has_one(kind: str)
     model(values, present).square().sum().backward()
     moved = torch.stack([tensor.grad.abs().sum(1) > 0 for tensor in values.values()], dim=1)
     assert torch.equal(moved, present)
+
+
+SHIFTS_EVERY_SCORE_ALIKE = ("key.bias", "score.bias")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_weight_is_dead(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TOKENS, "a", 2)  # of one token alone, attention has nothing to choose
+    model = settled(baseline(kind))
+    model(inputs(8), every_pattern()).square().sum().backward()
+    moved = {
+        name: parameter.grad is not None and bool(parameter.grad.any()) for name, parameter in model.named_parameters()
+    }
+    assert [name for name in moved if not moved[name] and not name.endswith(SHIFTS_EVERY_SCORE_ALIKE)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
