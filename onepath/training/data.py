@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onepath.training.errors import TrainingError
+from onepath.training.row_checks import check_positions, check_present, check_target, check_values
 from onepath.training.survival import SurvivalTarget
 
 Target = Tensor | SurvivalTarget
@@ -89,25 +90,13 @@ def rows_from_tensors(values: Mapping[str, Tensor], target: Target, present: Ten
         present: bool `(rows, modalities)`; all present without it.
 
     Raises:
-        TrainingError: there is no modality, the numbers of rows differ, or a type is wrong.
+        TrainingError: there is no modality, the numbers of rows differ, or a type or value is wrong.
     """
-    if not values:
-        raise TrainingError("the rows", "they have no modality", "give at least one")
+    check_target(target)
     rows = len(target)
+    check_values(values, rows)
     mask = torch.ones(rows, len(values), dtype=torch.bool) if present is None else present
-    wrong = {name: len(tensor) for name, tensor in values.items() if len(tensor) != rows}
-    if wrong:
-        raise TrainingError("the rows", f"the target has {rows} and the values have {wrong}", "give one of each a row")
-    if mask.dtype != torch.bool or mask.shape != (rows, len(values)):
-        raise TrainingError(
-            "the presence", f"it is {mask.dtype} {tuple(mask.shape)}", f"give bool ({rows}, {len(values)})"
-        )
-    if isinstance(target, Tensor) and (target.dtype, target.ndim) != (torch.int64, 1) and target.ndim != 2:
-        raise TrainingError(
-            "the target", f"it is {target.dtype} {tuple(target.shape)}", "give int64 (rows,) or float (rows, labels)"
-        )
-    if isinstance(target, Tensor) and target.ndim == 1 and bool((target < 0).any()):
-        raise TrainingError("the target", "a class is negative", "number the classes from 0")
+    check_present(mask, rows, len(values))
     return Rows(dict(values), mask, target)
 
 
@@ -155,7 +144,12 @@ def row_count(data: Dataset) -> int:
 
 
 def rows_at(data: Dataset, positions: Tensor) -> View:
-    """Return a view of the rows at these positions, int64 `(rows,)`."""
+    """Return a view of the rows at these positions, int64 `(rows,)`.
+
+    Raises:
+        TrainingError: the positions are of another type, or no rows.
+    """
+    check_positions(positions, row_count(data))
     return View(data, positions, data.modalities)
 
 
@@ -180,14 +174,31 @@ def showing(data: Dataset, pattern: Collection[str]) -> View:
     return View(data, torch.arange(row_count(data)), data.modalities, frozenset(data.modalities) - set(pattern))
 
 
+def with_modalities(data: Dataset, modalities: Sequence[str]) -> Dataset:
+    """Return all rows with only these modalities, in this order.
+
+    Raises:
+        TrainingError: the data have no such modality.
+    """
+    if data.modalities == tuple(modalities):
+        return data
+    _check_known(modalities, data.modalities)
+    return View(data, torch.arange(row_count(data)), tuple(modalities))
+
+
 def row_batches(rows: int, batch_size: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
     """Return positions in batches, every row once, in a random order if there is a generator.
 
-    The batches differ in size by at most one row, so that no batch is left with a single row.
+    The batches differ in size by at most one row, so that the last is not much smaller than the others.
+
+    Raises:
+        TrainingError: the batches would hold no row.
 
     >>> row_batches(5, 2)
     (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     """
+    if batch_size < 1:
+        raise TrainingError(f"batch_size {batch_size}", "a batch would hold no row", "give at least 1")
     order = torch.arange(rows) if generator is None else torch.randperm(rows, generator=generator)
     return torch.tensor_split(order, max(1, -(-rows // batch_size)))
 

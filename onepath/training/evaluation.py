@@ -23,7 +23,7 @@ from onepath.training.metrics import (
     concordance_index,
     mean_average_precision,
 )
-from onepath.training.objectives import Loss
+from onepath.training.objectives import Loss, check_fit
 from onepath.training.settings import MetricName
 from onepath.training.survival import SurvivalTarget, survival_risk
 
@@ -87,7 +87,7 @@ def evaluate(
         seed: of the resampling.
 
     Raises:
-        TrainingError: the model and the rows do not fit, or its outputs are not finite.
+        TrainingError: the model and the rows do not fit, its outputs are not finite, or an option makes no sense.
         UndefinedMetricError: the rows do not define a metric.
     """
     answers = finite(predictions(model, data, batch_size=batch_size))
@@ -122,7 +122,11 @@ def _of_positions(metric: Metric, answers: Tensor, target: Target) -> Callable[.
 
 
 def _accuracy(logits: Tensor, target: Target) -> float:
-    return accuracy(_wide(logits), _tensor(target).cpu().numpy())
+    classes = _tensor(target)
+    if classes.ndim != 1:
+        raise TrainingError("metric 'accuracy'", "the target is of labels", "use auc or mean_average_precision")
+    check_fit(logits, classes)
+    return accuracy(_wide(logits), classes.cpu().numpy())
 
 
 def _auc(logits: Tensor, target: Target) -> float:
@@ -156,6 +160,7 @@ def _tensor(target: Target) -> Tensor:
 
 
 def _probabilities(logits: Tensor, target: Target) -> Scores:
+    check_fit(logits, _tensor(target))
     wide = logits.double()
     return _wide(wide.softmax(dim=1) if _tensor(target).ndim == 1 else wide.sigmoid())
 

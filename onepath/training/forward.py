@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -43,9 +44,22 @@ def logits(model: nn.Module, batch: Batch) -> Tensor:
     Args:
         model: of one modality, `values -> (rows, width)`, or a `MultimodalModel`.
         batch: rows that `check_rows` accepts.
+
+    Raises:
+        TrainingError: the model gives something else.
     """
+    output = _output(model, batch)
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(batch.present):
+        form = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise TrainingError(
+            f"a {type(model).__name__}", f"it gives {form} for {len(batch.present)} rows", "make it give (rows, width)"
+        )
+    return output
+
+
+def _output(model: nn.Module, batch: Batch) -> object:
     if not is_multimodal(model):
-        return cast(Tensor, model(next(iter(batch.values.values()))))
+        return model(next(iter(batch.values.values())))
     merged = cast(MultimodalModel, model)
     names = list(batch.values)
     present = batch.present[:, [names.index(modality) for modality in merged.modalities]]
@@ -81,21 +95,29 @@ def predictions(model: nn.Module, data: Dataset, *, batch_size: int = 256) -> Te
     """Return the model's outputs for all rows, in their order, `(rows, width)` on the CPU; the model is in eval mode.
 
     Args:
-        model: as `logits` takes it; afterwards in the mode in which it was.
+        model: as `logits` takes it; afterwards all its parts are in the mode in which they were.
         data: the rows.
         batch_size: the most rows of one run.
 
     Raises:
-        TrainingError: the model and the rows do not fit; see `check_rows`.
+        TrainingError: the model and the rows do not fit; see `check_rows` and `logits`.
     """
     check_rows(model, data)
-    training, device = model.training, device_of(model)
+    batches, device = row_batches(row_count(data), batch_size), device_of(model)
+    with _in_eval_mode(model):
+        return torch.cat([logits(model, data.batch(part).to(device)).cpu() for part in batches])
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        parts = [logits(model, data.batch(part).to(device)).cpu() for part in row_batches(row_count(data), batch_size)]
+        yield
     finally:
-        model.train(training)
-    return torch.cat(parts)
+        model.train(modes[model])
+        for module, training in modes.items():
+            module.training = training  # a part may be in another mode than the whole, such as a frozen backbone
 
 
 def device_of(model: nn.Module) -> torch.device:

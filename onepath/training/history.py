@@ -29,7 +29,7 @@ class History:
     Attributes:
         metric: what `validation` holds.
         epochs: all that were run.
-        best_epoch: the one with the best validation, or the last without validation rows.
+        best_epoch: the one with the best validation, the first of equals; the last without validation rows.
         stopped_early: whether patience ended it.
     """
 

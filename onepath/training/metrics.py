@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onepath.contract.errors import MissingExtraError
-from onepath.training.errors import UndefinedMetricError
+from onepath.training.errors import TrainingError, UndefinedMetricError
 
 Scores = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -87,10 +87,17 @@ def concordance_index(risks: Scores, times: NDArray[np.float64], events: Flags) 
         raise MissingExtraError("scikit-survival", "survival", purpose="the concordance index") from error
     if not events.any():
         raise UndefinedMetricError("concordance_index", "every row is censored", "give rows with observed events")
+    none = UndefinedMetricError("concordance_index", "no two rows are comparable", "give more rows")
+    if len(events) < 2:
+        raise none
     try:
-        return float(concordance_index_censored(events, times, risks, tied_tol=TIED_RISK)[0])
+        with np.errstate(invalid="ignore"):  # events of one time only give 0/0
+            found = float(concordance_index_censored(events, times, risks, tied_tol=TIED_RISK)[0])
     except NoComparablePairException as error:
-        raise UndefinedMetricError("concordance_index", "no two rows are comparable", "give more rows") from error
+        raise none from error
+    if np.isnan(found):
+        raise none
+    return found
 
 
 @dataclass(frozen=True)
@@ -130,8 +137,11 @@ def bootstrap_interval(
         level: the share of resamples that the interval holds.
 
     Raises:
+        TrainingError: `resamples` is negative or `level` not between 0 and 1.
         UndefinedMetricError: all rows together, or more than half of the resamples, do not define the metric.
     """
+    if resamples < 0 or not 0 < level < 1:
+        raise TrainingError(f"level {level} of {resamples} resamples", "there is none", "give a level between 0 and 1")
     value = value_of(np.arange(rows))
     rng = np.random.default_rng(seed)
     found: list[float] = []

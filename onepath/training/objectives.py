@@ -21,6 +21,8 @@ Loss = Callable[[Tensor, Target], Tensor]
 def loss_from_settings(settings: TrainerSettings, target: Target) -> Loss:
     """Return the loss that the settings name, with class weights from the training rows.
 
+    The loss raises `TrainingError` where outputs and target do not fit; see `check_fit`.
+
     Args:
         settings: of the training.
         target: of the training rows.
@@ -34,7 +36,7 @@ def loss_from_settings(settings: TrainerSettings, target: Target) -> Loss:
     weights = _class_weights(settings, target)
 
     def loss(logits: Tensor, target: Target) -> Tensor:
-        _check_width(logits, target)
+        check_fit(logits, target)
         fitted = None if weights is None else _padded(weights, logits.shape[1])
         if isinstance(target, SurvivalTarget):
             return survival_loss(logits, target, alpha=settings.survival_alpha, class_weights=fitted)
@@ -51,13 +53,27 @@ def _kind(target: Target) -> str:
     return "cross_entropy" if target.ndim == 1 else "multilabel"
 
 
-def _check_width(logits: Tensor, target: Target) -> None:
+def check_fit(logits: Tensor, target: Target) -> None:
+    """Check that outputs `(rows, width)` can be compared with a target.
+
+    Raises:
+        TrainingError: they are too narrow for a class or bin, of another width than labels, or a label is not 0 to 1.
+    """
+    width = logits.shape[1]
     classes = target.bins if isinstance(target, SurvivalTarget) else target
-    needed = classes.shape[1] if classes.ndim == 2 else int(classes.max()) + 1
-    if logits.shape[1] < needed:
+    if classes.ndim == 2:
+        _check_labels(width, classes)
+    elif width <= int(classes.max()):
         raise TrainingError(
-            f"outputs of width {logits.shape[1]}", f"the target has {needed} classes, labels or bins", "widen the head"
+            f"outputs of width {width}", f"the target has {int(classes.max()) + 1} classes or bins", "widen the head"
         )
+
+
+def _check_labels(width: int, labels: Tensor) -> None:
+    if width != labels.shape[1]:
+        raise TrainingError(f"outputs of width {width}", f"the target has {labels.shape[1]} labels", "give as many")
+    if not bool(((labels >= 0) & (labels <= 1)).all()):
+        raise TrainingError("the labels", "one is not from 0 to 1", "give probabilities, 1 where a label applies")
 
 
 def _class_weights(settings: TrainerSettings, target: Target) -> Tensor | None:

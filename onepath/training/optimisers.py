@@ -23,16 +23,20 @@ def optimiser_from_settings(model: nn.Module, settings: TrainerSettings, groups:
     Args:
         model: whose trainable parameters are meant where there are no groups.
         settings: of the training.
-        groups: of parameters; a group's own learning rate and decay come before those of the settings.
+        groups: of parameters, not changed; a group's own learning rate and decay come before those of the settings.
 
     Raises:
-        TrainingError: no parameter is trainable.
+        TrainingError: no parameter of the model is trainable, or torch cannot use the groups.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
-    own = parameter_groups(model, learning_rate=rate, weight_decay=decay) if groups is None else list(groups)
+    if groups is None:
+        groups = parameter_groups(model, learning_rate=rate, weight_decay=decay)
+    own = list(groups)
     optimiser = _optimiser(own, settings) if own else None
-    if optimiser is None or not any(p.requires_grad for group in optimiser.param_groups for p in group["params"]):
-        raise TrainingError(f"a {type(model).__name__}", "it has no trainable parameter", "unfreeze what is to learn")
+    if optimiser is None or not _trains(optimiser, model):
+        raise TrainingError(
+            f"a {type(model).__name__}", "it has no trainable parameter here", "unfreeze what is to learn"
+        )
     return optimiser
 
 
@@ -48,7 +52,21 @@ def rate_from_settings(optimiser: Optimizer, settings: TrainerSettings, *, steps
     )
 
 
+def _trains(optimiser: Optimizer, model: nn.Module) -> bool:
+    known = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
+    return any(parameter.requires_grad and id(parameter) in known for parameter in model.parameters())
+
+
 def _optimiser(groups: list[dict[str, Any]], settings: TrainerSettings) -> Optimizer:
+    try:
+        return _from_groups([dict(group) for group in groups], settings)  # an optimiser writes into its groups
+    except (KeyError, TypeError, ValueError) as error:  # the settings are valid, so it is the groups
+        raise TrainingError(
+            "the parameter groups", f"torch refuses them ({error})", "give mappings with `params`, each in one group"
+        ) from error
+
+
+def _from_groups(groups: list[dict[str, Any]], settings: TrainerSettings) -> Optimizer:
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimiser == "sgd":
         return SGD(groups, lr=rate, weight_decay=decay, momentum=settings.momentum)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from onepath.contract.tensors import Closed
@@ -23,7 +22,7 @@ from onepath.training.evaluation import metric_from_name
 from onepath.training.figures import Figure, figure
 from onepath.training.forward import predictions
 from onepath.training.reproducible import reproducible
-from onepath.training.settings import MetricName, Probability, TrainerSettings
+from onepath.training.settings import METRICS_OF_LOSS, MetricName, Probability, Seed, TrainerSettings
 from onepath.training.splits import split_rows
 from onepath.training.trainer import fit
 
@@ -48,11 +47,24 @@ class OverlapSettings(Closed):
     rows: int = Field(ge=10)
     overlaps: tuple[Probability, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
     evaluation_rows: int = Field(ge=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     trainer: TrainerSettings = TrainerSettings()
     methods: tuple[str, ...] = Field(default=("harmonic",), min_length=1)
     head: str = "slerp"
     metric: MetricName = "accuracy"
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> OverlapSettings:
+        fitting = [name for name in METRICS_OF_LOSS[self.trainer.loss] if name != "loss"]
+        if self.metric not in fitting:
+            advice = f"use {', '.join(fitting)}"
+            raise ValueError(
+                f"metric {self.metric!r} does not fit held-out rows of loss {self.trainer.loss!r}; {advice}"
+            )
+        for name in ("overlaps", "seeds", "methods"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"of {name} one is given twice")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +108,8 @@ def measure_overlap(data: Dataset, build: BuildBlock, settings: OverlapSettings)
 
     Raises:
         TrainingError: there are too few paired rows, or a block cannot be trained.
+        UnsupportedModuleError: the blocks cannot be merged; nothing was trained.
+        UnknownPluginError: a merge method is not installed; nothing was trained.
         UndefinedMetricError: the evaluation rows do not define the metric.
     """
     return tuple(_result(data, build, settings, overlap) for overlap in settings.overlaps)
@@ -156,13 +170,12 @@ class _Run:
 
 def _measured(data: Dataset, build: BuildBlock, settings: OverlapSettings, *, overlap: float, seed: int) -> _Run:
     rows = overlapping_rows(data, settings, overlap=overlap, seed=seed)
-    blocks = {
-        modality: _trained_block(rows_at(data, own), build, settings.trainer, modality=modality, seed=seed)
-        for modality, own in rows.own.items()
-    }
+    blocks = {modality: _fresh_block(build, settings.trainer, modality=modality, seed=seed) for modality in rows.own}
+    merges = {method: LegoMerge(blocks, method=method, head=settings.head) for method in settings.methods}
+    for modality, own in rows.own.items():  # a merge uses its blocks, so that it has what they learn
+        _train_block(blocks[modality], only_modality(rows_at(data, own), modality), settings.trainer, seed=seed)
     paired = rows_at(data, rows.evaluation)
     answers = {modality: predictions(block, only_modality(paired, modality)) for modality, block in blocks.items()}
-    merges = {method: LegoMerge(blocks, method=method, head=settings.head) for method in settings.methods}
     value_of, target = metric_from_name(settings.metric).of, paired.target
     return _Run(
         {method: value_of(predictions(merge, paired), target) for method, merge in merges.items()},
@@ -171,9 +184,11 @@ def _measured(data: Dataset, build: BuildBlock, settings: OverlapSettings, *, ov
     )
 
 
-def _trained_block(rows: View, build: BuildBlock, trainer: TrainerSettings, *, modality: str, seed: int) -> LegoBlock:
+def _fresh_block(build: BuildBlock, trainer: TrainerSettings, *, modality: str, seed: int) -> LegoBlock:
     with reproducible(seed, threads=trainer.threads):
-        block = build(modality, seed)
-    splits = split_rows(only_modality(rows, modality), seed=seed)
+        return build(modality, seed)
+
+
+def _train_block(block: LegoBlock, rows: View, trainer: TrainerSettings, *, seed: int) -> None:
+    splits = split_rows(rows, seed=seed)
     fit(block, splits.train, splits.validation, trainer.model_copy(update={"seed": seed}))
-    return block

@@ -74,18 +74,29 @@ class PathwayResult:
 
     Attributes:
         model: the target with its pathway attached, in eval mode; a collapse ends the pathway.
+        held_out_rows: how many there are.
         accuracies: fraction of the held-out rows that are answered right: by the target `alone`, then `with_pathway`
             and `without_pathway` after as much further training.
+        gain: of the fraction with the pathway over that without it, on the same rows; where its interval holds 0, the
+            rows do not tell whether the pathway helps.
         scales: the trained λ of each layer.
     """
 
     model: nn.Module
+    held_out_rows: int
     accuracies: Mapping[str, float]
+    gain: Interval
     scales: Mapping[str, float]
 
     def details(self) -> dict[str, Any]:  # JSON
-        """Return what is worth telling of the result, for a bundle's manifest."""
-        return {"held_out_accuracy": dict(self.accuracies), "pathway_scales": dict(self.scales)}
+        """Return what is worth telling of the result, for a bundle's manifest, rounded to what people read."""
+        gain = {name: getattr(self.gain, name) for name in ("value", "low", "high", "level")}
+        return {
+            "held_out_rows": self.held_out_rows,
+            "held_out_accuracy": _rounded(self.accuracies),
+            "pathway_gain": _rounded(gain),
+            "pathway_scales": _rounded(self.scales),
+        }
 
 
 def train_with_pathway(
@@ -118,22 +129,44 @@ def train_with_pathway(
     """
 
     def run(title: str, model: nn.Module, rows: Dataset, epochs: int) -> None:
-        chosen = _trainer_settings(settings, epochs, seed)
         with stages(title, epochs) as stage:
-            fit(model, rows, None, chosen, groups=_groups(model, settings), report=lambda record: _tell(stage, record))
+            loss = _fitted(model, rows, epochs, settings, seed=seed, stage=stage)
+            if rows is data.target:
+                right.append(_right(model, data.held_out))
+                stage.note(f"{loss}, {right[-1].mean():.1%} of held-out rows right")
 
+    right: list[NDArray[np.bool_]] = []
     run("auxiliary, alone", auxiliary, data.auxiliary, settings.auxiliary_epochs)
     run("target, alone", target, data.target, settings.epochs)
-    accuracies = {"alone": _accuracy(target, data.held_out)}
     plain = copy.deepcopy(target)
     reparameterize(target, auxiliary, layers=layers)
     run("target, on with the auxiliary's weights", target, data.target, settings.pathway_epochs)
     run("target, on without them", plain, data.target, settings.pathway_epochs)
-    accuracies |= {
-        "with_pathway": _accuracy(target, data.held_out),
-        "without_pathway": _accuracy(plain, data.held_out),
-    }
-    return PathwayResult(target, accuracies, {path: values[0] for path, values in scales(target).items()})
+    return PathwayResult(
+        target,
+        held_out_rows=len(right[0]),
+        accuracies={name: float(part.mean()) for name, part in zip(_STAGES, right, strict=True)},
+        gain=_gain(right[1], right[2], seed),
+        scales={path: values[0] for path, values in scales(target).items()},
+    )
+
+
+def _fitted(
+    model: nn.Module, rows: Dataset, epochs: int, settings: PathwaySettings, *, seed: int, stage: Any
+) -> str:  # stage: has `advance()` and `note(text)`
+    """Train a model, tell of every epoch, and return what the last one told."""
+
+    def tell(record: EpochRecord) -> None:
+        stage.advance()
+        stage.note(_loss(record))
+
+    chosen = _trainer_settings(settings, epochs, seed)
+    history = fit(model, rows, None, chosen, groups=_groups(model, settings), report=tell)
+    return _loss(history.epochs[-1])
+
+
+def _loss(record: EpochRecord) -> str:
+    return f"loss {record.loss:.2f}"
 
 
 def _trainer_settings(settings: PathwaySettings, epochs: int, seed: int) -> TrainerSettings:
@@ -159,11 +192,19 @@ def _groups(model: nn.Module, settings: PathwaySettings) -> list[dict[str, Any]]
     )
 
 
-def _tell(stage: Any, record: EpochRecord) -> None:  # Any: has `advance()` and `note(text)`
-    stage.advance()
-    stage.note(f"loss {record.loss:.2f}")
-
-
-def _accuracy(model: nn.Module, held_out: Dataset) -> float:
+def _right(model: nn.Module, held_out: Dataset) -> NDArray[np.bool_]:
+    """Return which rows' highest score is at their class, `(rows,)`."""
     with reproducible(0, threads=1, device=torch.device("cpu")):
-        return float(evaluate(model, held_out, ["accuracy"], resamples=0)["accuracy"].value)
+        answers = finite(predictions(model, held_out))
+    check_fit(answers, held_out.target)
+    right: NDArray[np.bool_] = (answers.argmax(dim=1) == held_out.target).numpy()
+    return right
+
+
+def _gain(with_pathway: NDArray[np.bool_], without: NDArray[np.bool_], seed: int) -> Interval:
+    difference = with_pathway.astype(np.float64) - without
+    return bootstrap_interval(lambda rows: float(difference[rows].mean()), len(difference), seed=seed)
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.4g}") for name, value in values.items()}

@@ -41,6 +41,6 @@ def dropout_probabilities(dropout: float | Mapping[str, float], modalities: Sequ
     unknown = sorted(set(dropout) - set(modalities))
     if unknown:
         raise TrainingError(
-            f"modality_dropout of {', '.join(unknown)}", "the data do not have it", f"use {', '.join(modalities)}"
+            f"modality_dropout of {', '.join(unknown)}", "there is no such modality", f"use {', '.join(modalities)}"
         )
     return torch.tensor([dropout.get(name, 0.0) for name in modalities])

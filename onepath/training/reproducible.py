@@ -1,4 +1,4 @@
-"""One seed for everything random, and the process left as it was found."""
+"""One seed for all that torch draws, and the process left as it was found."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class LearningRate:
         steps: of the whole training.
         warm_up_steps: in which the rate rises linearly.
         final: share of the rate at the end of a cosine.
-        patience: epochs without improvement after which a plateau halves the rate.
+        patience: epochs without improvement that a plateau lets pass before the next one halves the rate.
     """
 
     def __init__(

@@ -15,6 +15,8 @@ MetricName = Literal["loss", "accuracy", "auc", "mean_average_precision", "conco
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def _chances(dropout: float | dict[str, float]) -> float | dict[str, float]:
@@ -46,8 +48,8 @@ class TrainerSettings(Closed):
         warm_up_epochs: in which the learning rate rises from nearly 0; parts of epochs count.
         schedule: of the learning rate after the warm-up, set anew at every step.
         final_factor: the share of the learning rate at the end of a cosine.
-        plateau_patience: epochs without a better validation after which `plateau` halves the learning rate; half of
-            `patience` without it, or 5.
+        plateau_patience: epochs without a better validation that `plateau` lets pass before the next one halves the
+            learning rate; half of `patience` without it, or 5.
         clip: the largest norm of the gradient.
         loss: what is minimised.
         label_smoothing: the share of probability that is spread over all classes.
@@ -66,8 +68,8 @@ class TrainerSettings(Closed):
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: NotNegative = 0.01
-    betas: tuple[Probability, Probability] = (0.9, 0.999)
-    momentum: Probability = 0.9
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    momentum: Decay = 0.9
     warm_up_epochs: NotNegative = 0.0
     schedule: Kind = "cosine"
     final_factor: Probability = 0.0
@@ -81,13 +83,19 @@ class TrainerSettings(Closed):
     metric: MetricName = "loss"
     patience: int | None = Field(default=None, ge=1)
     modality_dropout: Annotated[float | dict[str, float], AfterValidator(_chances)] = 0.0
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     threads: int | None = Field(default=None, ge=1)
 
     @property
     def plateau_wait(self) -> int:
         """Return the epochs that `plateau` waits for."""
         return self.plateau_patience or max(1, (self.patience or 10) // 2)
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> TrainerSettings:
+        if self.warm_up_epochs > self.epochs:
+            raise ValueError(f"warm_up_epochs {self.warm_up_epochs:g} are more than the {self.epochs} epochs of all")
+        return self
 
     @model_validator(mode="after")
     def _fits_the_loss(self) -> TrainerSettings:

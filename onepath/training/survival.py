@@ -51,16 +51,17 @@ def time_bin_edges(times: NDArray[np.float64], events: NDArray[np.bool_], *, bin
         bins: how many, at least 2.
 
     Raises:
-        TrainingError: the observed times have too few distinct values for that many bins.
+        TrainingError: a bin would be without an event, or the times and events do not fit.
     """
+    _check_follow_up(times, events)
     observed = np.asarray(times, np.float64)[np.asarray(events, bool)]
     distinct = len(np.unique(observed))
     edges = np.quantile(observed, np.arange(1, bins) / bins) if distinct else np.empty(0)
-    if bins < 2 or len(np.unique(edges)) < bins - 1 or edges[0] <= observed.min():
+    if bins < 2 or np.bincount(np.digitize(observed, edges), minlength=bins).min() == 0:
         raise TrainingError(
             f"{bins} time bins",
             f"the {len(observed)} observed events have {distinct} distinct times, which leaves a bin without an event",
-            "ask for at least 2 bins, and for fewer where times repeat",
+            "ask for at least 2 bins, and for fewer where times repeat or lie far apart",
         )
     return edges
 
@@ -71,10 +72,11 @@ def survival_target(
     """Return the target of rows: bin j holds the times from edge j - 1 (inclusive) to edge j.
 
     Raises:
-        TrainingError: a time is negative or not finite.
+        TrainingError: a time is negative or not finite, the times and events do not fit, or the edges do not rise.
     """
-    if not (np.isfinite(times).all() and (np.asarray(times) >= 0).all()):
-        raise TrainingError("the follow-up times", "one is negative or not finite", "leave such rows out")
+    _check_follow_up(times, events)
+    if not (np.diff(edges) > 0).all():
+        raise TrainingError("the edges", "they do not rise", "make them with time_bin_edges")
     bins = np.digitize(times, edges).astype(np.int64)
     return SurvivalTarget(
         torch.from_numpy(bins),
@@ -95,3 +97,11 @@ def log_survival(logits: Tensor) -> Tensor:
 def survival_risk(logits: Tensor) -> Tensor:
     """Return the risk `(rows,)`: minus the sum of the survival curve, so that a higher one means an earlier event."""
     return -log_survival(logits).exp().sum(dim=1)
+
+
+def _check_follow_up(times: NDArray[np.float64], events: NDArray[np.bool_]) -> None:
+    if np.ndim(times) != 1 or np.shape(times) != np.shape(events):
+        counts = f"{np.size(times)} times and {np.size(events)} events"
+        raise TrainingError("the follow-up", f"it has {counts}", "give one of each a row, both with one axis")
+    if not (np.isfinite(times).all() and (np.asarray(times) >= 0).all()):
+        raise TrainingError("the follow-up times", "one is negative or not finite", "leave such rows out")

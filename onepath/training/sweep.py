@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from onepath.contract.digests import canonical_json
 from onepath.training.early_stopping import Mode, is_better
-from onepath.training.errors import TrainingError
+from onepath.training.errors import NonFiniteError, TrainingError
 from onepath.training.evaluation import evaluate, metric_mode
 from onepath.training.figures import Figure, figure
 from onepath.training.history import History
@@ -34,11 +35,13 @@ class TrialResult:
 
     Attributes:
         changes: what makes it differ from the common settings.
-        validation: the metric of each seed's best epoch.
+        validation: the metric of each seed's best epoch; None where a run broke down.
+        failure: how the first such run broke down.
     """
 
     changes: Mapping[str, Any]
-    validation: Figure
+    validation: Figure | None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def run_sweep(plan: SweepPlan, build: Build, folder: Path) -> SweepResult:
     """Return the results of a sweep, and write them to `sweep.json` in a folder.
 
     Each finished run has a file of its own in `runs/`, named by its settings, and is not repeated: a sweep that was
-    interrupted goes on where it was. Use another folder where code or data have changed.
+    interrupted goes on where it was. Use another folder where code or data have changed. A trial of which a run breaks
+    down, as at too high a learning rate, is recorded so and not chosen.
 
     Args:
         plan: the sweep.
@@ -75,12 +79,13 @@ def run_sweep(plan: SweepPlan, build: Build, folder: Path) -> SweepResult:
 
     Raises:
         RecipeError: the plan is not valid; nothing was run.
-        TrainingError: a run failed, or a result file is damaged.
+        TrainingError: every trial broke down, a model and its rows do not fit, or a result file is damaged.
+        UndefinedMetricError: the validation or test rows do not define the metric.
     """
     trials = trials_from_plan(plan)
     results = tuple(_result(trial, plan, build, folder) for trial in trials)
     metric = trials[0].settings.metric
-    chosen = _best([result.validation.mean for result in results], metric_mode(metric))
+    chosen = _best(results, metric_mode(metric), name=plan.name)
     test_metric = _test_metric(trials[chosen].settings)
     test = figure([_tested(trials[chosen], seed, build, folder, metric=test_metric) for seed in plan.seeds])
     result = SweepResult(plan.name, metric, results, chosen, test_metric, test)
@@ -88,26 +93,43 @@ def run_sweep(plan: SweepPlan, build: Build, folder: Path) -> SweepResult:
     return result
 
 
-def _best(values: Sequence[float], mode: Mode) -> int:
-    best = 0
-    for index, value in enumerate(values):
-        if is_better(value, values[best], mode):
+def _best(results: Sequence[TrialResult], mode: Mode, *, name: str) -> int:
+    means = {index: result.validation.mean for index, result in enumerate(results) if result.validation is not None}
+    if not means:
+        reason = f"every trial broke down, the first thus: {results[0].failure}"
+        raise TrainingError(f"sweep {name!r}", reason, "mend the settings that all trials have in common")
+    best = min(means)
+    for index, mean in means.items():
+        if is_better(mean, means[best], mode):
             best = index
     return best
 
 
 def _result(trial: Trial, plan: SweepPlan, build: Build, folder: Path) -> TrialResult:
-    values = [_validated(trial, seed, build, folder) for seed in plan.seeds]
-    _log.info("%s: %s", dict(trial.changes), values)
-    return TrialResult(dict(trial.changes), figure(values))
+    changes, values = dict(trial.changes), []
+    for seed in plan.seeds:
+        found = _validated(trial, seed, build, folder)
+        if isinstance(found, str):
+            _log.info("%s with seed %d broke down: %s", changes, seed, found)
+            return TrialResult(changes, None, found)
+        values.append(found)
+    _log.info("%s: %s", changes, values)
+    return TrialResult(changes, figure(values))
 
 
-def _validated(trial: Trial, seed: int, build: Build, folder: Path) -> float:
+def _validated(trial: Trial, seed: int, build: Build, folder: Path) -> float | str:
+    """Return the metric of a run's best epoch, or how it broke down."""
+
     def record() -> dict[str, Any]:
-        _, _, history = _fitted(trial, seed, build)
+        try:
+            _, _, history = _fitted(trial, seed, build)
+        except NonFiniteError as error:
+            return {"validation": None, "failure": str(error)}
         return {"validation": history.best.validation, "history": asdict(history)}
 
-    return float(_once(folder / "runs" / f"{trial.digest(seed)}.json", trial.description(seed), record)["validation"])
+    path = folder / "runs" / f"{trial.digest(seed)}.json"
+    found = _once(path, trial.description(seed), record, holds="validation")
+    return str(found.get("failure")) if found["validation"] is None else float(found["validation"])
 
 
 def _tested(trial: Trial, seed: int, build: Build, folder: Path, *, metric: MetricName) -> float:
@@ -116,17 +138,23 @@ def _tested(trial: Trial, seed: int, build: Build, folder: Path, *, metric: Metr
         return {"test": asdict(evaluate(model, splits.test, [metric])[metric])}
 
     path = folder / "runs" / f"{trial.digest(seed)}.{metric}.test.json"
-    return float(_once(path, trial.description(seed), record)["test"]["value"])
+    return float(_once(path, trial.description(seed), record, holds="test")["test"]["value"])
 
 
-def _once(path: Path, description: dict[str, Any], record: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _once(
+    path: Path, description: dict[str, Any], record: Callable[[], dict[str, Any]], *, holds: str
+) -> dict[str, Any]:
     found = read_json(path)
     if found is None:
         found = {"run": description, **record()}
         write_json(path, found)
-    if not isinstance(found, dict) or "run" not in found:
-        raise TrainingError(f"the result file {path}", "it is not the result of a run", "remove it")
+    if not isinstance(found, dict) or holds not in found or not _equal(found.get("run"), description):
+        raise TrainingError(f"the result file {path}", "it is not the result of its run", "remove it")
     return found
+
+
+def _equal(first: Any, second: Any) -> bool:  # what JSON can hold
+    return canonical_json(first) == canonical_json(second)
 
 
 def _fitted(trial: Trial, seed: int, build: Build) -> tuple[nn.Module, Splits, History]:

@@ -9,13 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import RecipeError
 from onepath.contract.tensors import Closed
-from onepath.training.settings import TrainerSettings
+from onepath.training.settings import Seed, TrainerSettings
+from onepath.training.yaml_files import yaml_from_file
 
 Problems = list[tuple[str, str]]
 DottedPath = Annotated[str, Field(pattern=r"^(settings|model)(\.[^.]+)+$")]
@@ -37,7 +37,7 @@ class SweepPlan(Closed):
     """
 
     name: str = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict)  # validated as TrainerSettings, trial by trial
     model: dict[str, Any] = Field(default_factory=dict)  # the builder's own
     grid: dict[DottedPath, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
@@ -77,16 +77,11 @@ def sweep_from_file(path: Path) -> SweepPlan:
     Raises:
         RecipeError: the file cannot be read, is not YAML, or is not a sweep; every problem is listed with its path.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(str(path), [("", f"cannot be read ({error.strerror}); give a YAML file")]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(str(path), [("", f"is not YAML: {' '.join(str(error).split())}")]) from error
+    raw = yaml_from_file(path)
     try:
         plan = SweepPlan.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(str(path), _problems(error)) from error
+        raise RecipeError(str(path), _problems(error) + _problems_of_settings(raw)) from error
     trials_from_plan(plan, source=str(path))
     return plan
 
@@ -171,6 +166,15 @@ def _check_comparable(plan: SweepPlan, trials: tuple[Trial, ...], problems: Prob
                 problems.append((f"settings.{name}", "it changes what metric 'loss' means; choose another metric"))
     if any(path == "settings.seed" for trial in trials for path in trial.changes) or "seed" in plan.settings:
         problems.append(("settings.seed", "the seeds of a sweep stand in its list `seeds`"))
+
+
+def _problems_of_settings(raw: Any) -> Problems:  # raw: what the file holds
+    settings = raw.get("settings") if isinstance(raw, dict) else None
+    try:
+        TrainerSettings.model_validate(settings or {})
+    except ValidationError as error:
+        return [(f"settings.{path}".rstrip("."), text) for path, text in _problems(error)]
+    return []
 
 
 def _problems(error: ValidationError) -> Problems:

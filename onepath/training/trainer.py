@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from onepath.training.data import Batch, Dataset, row_batches, row_count
+from onepath.merging.multimodal import MultimodalModel
+from onepath.training.data import Batch, Dataset, Target, row_batches, row_count, rows_at, with_modalities
 from onepath.training.early_stopping import EarlyStopping
 from onepath.training.errors import NonFiniteError, TrainingError
 from onepath.training.evaluation import Metric, metric_from_name
 from onepath.training.forward import check_rows, device_of, is_multimodal, logits, predictions
 from onepath.training.history import EpochRecord, History
 from onepath.training.losses import l1_penalty, used_parameters
-from onepath.training.objectives import loss_from_settings
+from onepath.training.objectives import check_fit, loss_from_settings
 from onepath.training.optimisers import Groups, optimiser_from_settings, rate_from_settings
 from onepath.training.presence import drop_modalities, dropout_probabilities
 from onepath.training.reproducible import independent_seeds, reproducible
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 """A model in training mode and a batch on its device to the scalar that is minimised."""
+
+Measure = Callable[[Tensor, Target], object]
 
 
 def fit(
@@ -59,8 +63,8 @@ def fit(
 
     Raises:
         TrainingError: the model, the rows and the settings do not fit; nothing was changed.
-        NonFiniteError: the loss, the gradient or an output on the validation rows became NaN or infinite.
-        UndefinedMetricError: the validation rows do not define the metric.
+        NonFiniteError: the loss, the gradient, or an output or the loss on the validation rows became NaN or infinite.
+        UndefinedMetricError: the validation rows do not define the metric; nothing was changed.
     """
     run = _prepared(model, train, validation, settings, groups=groups, objective=objective)
     _log.info("training on %d rows for at most %d epochs", row_count(train), settings.epochs)
@@ -100,8 +104,12 @@ def _prepared(
         if data is not None:
             check_rows(model, data)
     _check_validation(validation, settings)
+    if is_multimodal(model):
+        train = with_modalities(train, cast(MultimodalModel, model).modalities)
     loss = loss_from_settings(settings, train.target)
     metric = metric_from_name(settings.metric, loss)
+    measured: list[tuple[Dataset, Measure]] = [] if objective else [(train, check_fit)]
+    _check_outputs(model, train, measured + ([] if validation is None else [(validation, metric.of)]))
     optimiser = optimiser_from_settings(model, settings, groups)
     steps_per_epoch = len(row_batches(row_count(train), settings.batch_size))
     return _Run(
@@ -182,8 +190,12 @@ def _validated(run: _Run, epoch: int) -> float | None:
     if run.validation is None:
         return None
     answers = predictions(run.model, run.validation, batch_size=run.settings.batch_size)
-    _check_finite("largest output on the validation rows", answers.abs().max(), epoch=epoch, step=run.steps_per_epoch)
-    return run.metric.of(answers, run.validation.target)
+    step = run.steps_per_epoch
+    _check_finite("largest output on the validation rows", answers.abs().max(), epoch=epoch, step=step)
+    value = run.metric.of(answers, run.validation.target.to(answers.device))
+    measured = torch.tensor(value, dtype=torch.float64)
+    _check_finite(f"{run.settings.metric} on the validation rows", measured, epoch=epoch, step=step)
+    return value
 
 
 def _modality_dropout(model: nn.Module, train: Dataset, settings: TrainerSettings) -> Tensor:
@@ -191,6 +203,16 @@ def _modality_dropout(model: nn.Module, train: Dataset, settings: TrainerSetting
     if bool(dropout.any()) and not is_multimodal(model):
         raise TrainingError("modality_dropout", "the model has one modality", "leave it at 0")
     return dropout
+
+
+def _check_outputs(model: nn.Module, train: Dataset, measured: Sequence[tuple[Dataset, Measure]]) -> None:
+    """Run one row, and check that outputs as wide can be measured on all, before anything changes."""
+    if not measured:
+        return
+    with reproducible(0, device=device_of(model)):
+        one = predictions(model, rows_at(train, torch.arange(1)))
+    for data, measure in measured:
+        measure(torch.zeros_like(one).expand(row_count(data), -1), data.target.to(one.device))
 
 
 def _check_validation(validation: Dataset | None, settings: TrainerSettings) -> None:

@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from onepath.training import TrainingError, only_modality, rows_at, rows_from_tensors, showing
+from onepath.training import SurvivalTarget, TrainingError, only_modality, rows_at, rows_from_tensors, showing
 from onepath.training.data import row_batches, row_count
 
 VALUES = {"a": torch.arange(6.0).reshape(6, 1), "b": torch.arange(12.0).reshape(6, 2)}
 PRESENT = torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [0, 0], [1, 1]], dtype=torch.bool)
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2])
+TIMES = torch.arange(1.0, 7.0, dtype=torch.float64)
 ROWS = rows_from_tensors(VALUES, CLASSES, PRESENT)
 
 
@@ -56,6 +57,15 @@ def test_an_unknown_modality_is_refused(take):
         (VALUES, CLASSES, PRESENT[:, :1], "bool"),
         (VALUES, CLASSES.float(), None, "int64"),
         (VALUES, CLASSES - 1, None, "negative"),
+        (VALUES, torch.tensor(6), None, "int64"),
+        (VALUES, CLASSES.tolist(), None, "list.*from_numpy"),
+        ({"a": VALUES["a"].numpy()}, CLASSES, None, "a.*ndarray.*from_numpy"),
+        ({"a": torch.tensor(1.0)}, CLASSES, None, "has 6 and the values have"),
+        (VALUES, SurvivalTarget(CLASSES, TIMES, CLASSES), None, "events.*bool"),
+        (VALUES, SurvivalTarget(CLASSES.double(), TIMES, CLASSES > 0), None, "bins.*int64"),
+        (VALUES, SurvivalTarget(CLASSES - 1, TIMES, CLASSES > 0), None, "negative"),
+        (VALUES, SurvivalTarget(CLASSES, TIMES[:5], CLASSES > 0), None, "times.*5"),
+        (VALUES, SurvivalTarget(CLASSES, TIMES / 0, CLASSES > 0), None, "not finite"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(values, target, present, problem):
@@ -76,3 +86,11 @@ def test_the_order_of_batches_depends_on_the_generator_only():
     first, again, other = (row_batches(50, 10, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
     assert torch.equal(torch.cat(first), torch.cat(again))
     assert not torch.equal(torch.cat(first), torch.cat(other))
+
+
+@pytest.mark.parametrize(
+    "positions", [CLASSES == 1, torch.tensor([1.0]), torch.tensor([6]), torch.tensor([-1]), torch.tensor(1), [1]]
+)
+def test_positions_that_are_none_are_refused(positions):
+    with pytest.raises(TrainingError, match=r"int64.*0 to 5"):
+        rows_at(ROWS, positions)

@@ -79,6 +79,34 @@ def test_a_metric_of_another_kind_of_target_is_refused(data, metric):
         evaluate(linear(), only_modality(data, "a"), [metric])
 
 
+LABELS = rows_from_tensors({"a": torch.zeros(3, 4)}, torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "metric", "problem"),
+    [
+        (linear(), LABELS, "accuracy", "the target is of labels"),
+        (linear(outputs=4), LABELS, "auc", r"width 4.*3 labels"),
+        (linear(outputs=4), LABELS, "mean_average_precision", r"width 4.*3 labels"),
+        (linear(outputs=2), only_modality(class_rows(), "a"), "accuracy", r"width 2.*3 classes"),
+        (linear(outputs=2), only_modality(class_rows(), "a"), "auc", r"width 2.*3 classes"),
+    ],
+)
+def test_outputs_that_do_not_fit_the_target_are_refused(model, data, metric, problem):
+    with pytest.raises(TrainingError, match=problem):
+        evaluate(model, data, [metric])
+
+
+def test_a_concordance_that_resamples_do_not_define_is_left_out_of_its_interval():
+    target = SurvivalTarget(
+        torch.arange(3), torch.arange(1.0, 4.0, dtype=torch.float64), torch.tensor([True, False, False])
+    )
+    data = rows_from_tensors({"a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0))}, target)
+    found = evaluate(linear(), data, ["concordance_index"], resamples=200)["concordance_index"]
+    assert 100 < found.resamples < 160  # 9 of 27 hold no pair: no first row, or nothing else
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
 def test_a_loss_is_no_metric_of_held_out_rows():
     with pytest.raises(TrainingError, match="accuracy, auc"):
         evaluate(linear(), only_modality(class_rows(), "a"), ["loss"])

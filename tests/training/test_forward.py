@@ -97,3 +97,15 @@ def test_a_merged_model_needs_a_column_for_each_of_its_modalities():
 def test_no_rows_are_refused():
     with pytest.raises(TrainingError, match="no rows"):
         predictions(linear(), rows_at(class_rows(), torch.arange(0)))
+
+
+def test_predicting_leaves_the_mode_of_every_part_as_it_was():
+    model = nn.Sequential(nn.BatchNorm1d(4), linear()).train()
+    model[0].eval()  # as of a frozen backbone
+    predictions(model, only_modality(class_rows(), "a"))
+    assert [module.training for module in model.modules()] == [True, False, True]
+
+
+def test_a_batch_holds_a_row_at_least():
+    with pytest.raises(TrainingError, match="batch_size"):
+        predictions(linear(), only_modality(class_rows(), "a"), batch_size=0)

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from onepath.contract.errors import MissingExtraError
-from onepath.training import UndefinedMetricError
+from onepath.training import TrainingError, UndefinedMetricError
 from onepath.training.metrics import (
     accuracy,
     auc,
@@ -102,6 +102,12 @@ def test_rows_without_comparable_pairs_have_no_concordance(events, reason):
         concordance_index(np.array([0.1, 0.2]), np.array([1.0, 2.0]), np.array(events))
 
 
+@pytest.mark.parametrize(("times", "rows"), [([1.0, 1.0], 2), ([1.0], 1)])
+def test_rows_of_one_time_have_no_concordance(times, rows):
+    with pytest.raises(UndefinedMetricError, match="no two rows are comparable"):
+        concordance_index(np.arange(float(rows)), np.array(times), np.ones(rows, bool))
+
+
 def test_the_package_of_the_concordance_index_is_named_where_it_lacks(monkeypatch):
     monkeypatch.setitem(sys.modules, "sksurv.metrics", None)
     with pytest.raises(MissingExtraError, match=r"onepath\[survival\]"):
@@ -149,3 +155,9 @@ def test_a_metric_that_most_resamples_do_not_define_has_no_interval():
 
     with pytest.raises(UndefinedMetricError, match="one class"):
         bootstrap_interval(value, 4, seed=0, resamples=100)
+
+
+@pytest.mark.parametrize(("form", "problem"), [({"level": 2.0}, "level"), ({"resamples": -1}, "resamples")])
+def test_intervals_that_make_no_sense_are_refused(form, problem):
+    with pytest.raises(TrainingError, match=problem):
+        bootstrap_interval(right_of(np.array([1, 0])), 2, seed=0, **form)

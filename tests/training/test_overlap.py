@@ -1,9 +1,12 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
+from onepath.contract.errors import OnepathError
 from onepath.merging.lego import LegoMerge
 from onepath.training import (
     OverlapSettings,
+    TrainerSettings,
     TrainingError,
     fit,
     measure_overlap,
@@ -94,3 +97,28 @@ def test_there_is_a_result_for_every_overlap_method_and_modality():
 def test_the_experiment_depends_on_its_seeds_only():
     short = SETTINGS.model_copy(update={"overlaps": (0.5,)})
     assert measure_overlap(class_rows(200), block, short) == measure_overlap(class_rows(200), block, short)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"metric": "loss"}, "accuracy, auc"),
+        ({"metric": "concordance_index"}, "accuracy, auc"),
+        ({"trainer": TrainerSettings(loss="survival")}, "use concordance_index"),
+        ({"seeds": (1, 1)}, "twice"),
+        ({"overlaps": (0.5, 0.5)}, "twice"),
+        ({"methods": ("sum", "sum")}, "twice"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, problem):
+    with pytest.raises(ValidationError, match=problem):
+        OverlapSettings(**{"rows": 60, "evaluation_rows": 40, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"), [({"methods": ("harmonc",)}, "did you mean 'harmonic'"), ({"head": "slrp"}, "slerp")]
+)
+def test_what_cannot_be_merged_is_refused_before_anything_is_trained(monkeypatch, change, problem):
+    monkeypatch.setattr("onepath.training.overlap.fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(OnepathError, match=problem):
+        measure_overlap(class_rows(200), block, SETTINGS.model_copy(update=change))

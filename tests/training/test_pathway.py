@@ -1,5 +1,6 @@
 """The comparison with and without a pathway: equal training, honest figures, reproducible."""
 
+import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,6 +22,7 @@ class Told:
 
     def __init__(self) -> None:
         self.stages: list[list] = []
+        self.notes: list[str] = []
 
     @contextmanager
     def __call__(self, title: str, total: int):
@@ -31,7 +33,7 @@ class Told:
         self.stages[-1][2] += steps
 
     def note(self, text: str) -> None:
-        assert text.startswith("loss ")
+        self.notes.append(text)
 
 
 def classifier() -> nn.Sequential:
@@ -75,10 +77,28 @@ def test_the_accuracies_are_those_of_the_held_out_rows() -> None:
     assert 0.5 < result.accuracies["alone"] < result.accuracies["with_pathway"]
 
 
+def test_each_stage_tells_its_loss_and_those_of_the_target_what_they_lead_to() -> None:
+    told = Told()
+    accuracies = run(told=told).accuracies
+    assert [note for note in told.notes if not note.startswith("loss ")] == []
+    reached = [note.partition(", ")[2] for note in told.notes if "right" in note]
+    assert reached == [f"{accuracies[key]:.1%} of held-out rows right" for key in accuracies]
+
+
+def test_the_gain_of_the_pathway_is_that_of_the_same_rows_with_its_interval() -> None:
+    result = run()
+    gain, rows_held_out = result.gain, result.held_out_rows
+    assert rows_held_out == 60
+    assert gain.value == pytest.approx(result.accuracies["with_pathway"] - result.accuracies["without_pathway"])
+    assert -1 <= gain.low <= gain.value <= gain.high <= 1
+    assert gain.low < gain.high
+
+
 def test_a_pathway_that_cannot_move_makes_no_difference() -> None:
     slow = SETTINGS.model_copy(update={"scale_factor": 1e-30})
-    accuracies = run(settings=slow).accuracies
-    assert accuracies["with_pathway"] == accuracies["without_pathway"]
+    result = run(settings=slow)
+    assert result.accuracies["with_pathway"] == result.accuracies["without_pathway"]
+    assert (result.gain.low, result.gain.value, result.gain.high) == (0, 0, 0)
 
 
 def test_one_seed_gives_one_result() -> None:
@@ -88,10 +108,13 @@ def test_one_seed_gives_one_result() -> None:
 
 
 def test_the_details_are_json_of_plain_numbers() -> None:
-    details = run().details()
-    assert set(details) == {"held_out_accuracy", "pathway_scales"}
-    assert all(type(value) is float for part in details.values() for value in part.values())
-    assert np.isfinite(list(details["pathway_scales"].values())).all()
+    result = run()
+    details = json.loads(json.dumps(result.details()))
+    assert set(details) == {"held_out_rows", "held_out_accuracy", "pathway_gain", "pathway_scales"}
+    assert set(details["pathway_gain"]) == {"value", "low", "high", "level"}
+    assert details["held_out_rows"] == 60
+    np.testing.assert_allclose(list(details["pathway_scales"].values()), list(result.scales.values()), rtol=1e-3)
+    assert all(len(str(abs(scale))) <= 10 for scale in details["pathway_scales"].values())
 
 
 def test_models_that_cannot_be_joined_are_refused() -> None:

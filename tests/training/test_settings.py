@@ -15,6 +15,9 @@ from onepath.training import TrainerSettings
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"modality_dropout": {"image": 1.5}}, "modality_dropout"),
         ({"epoch": 3}, "epoch"),
+        ({"betas": (1.0, 0.9)}, "less than 1"),
+        ({"seed": 2**63}, "seed"),
+        ({"warm_up_epochs": 3, "epochs": 2}, "warm_up_epochs"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, problem):

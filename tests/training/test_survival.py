@@ -57,3 +57,26 @@ def test_a_higher_hazard_is_a_higher_risk():
 def test_a_target_is_taken_by_positions():
     target = survival_target(TIMES, EVENTS, np.array([4.0]))[torch.tensor([8, 0])]
     assert (len(target), target.times.tolist(), target.events.tolist()) == (2, [100.0, 1.0], [False, True])
+
+
+def test_a_bin_between_events_far_apart_is_refused():
+    with pytest.raises(TrainingError, match="2 distinct"):
+        time_bin_edges(np.array([1.0, 10.0]), np.ones(2, bool), bins=4)
+    assert time_bin_edges(np.array([1.0, 10.0]), np.ones(2, bool), bins=2).tolist() == [5.5]
+
+
+@pytest.mark.parametrize(
+    ("times", "events", "problem"),
+    [([1.0, np.nan, 3.0], [1, 1, 1], "not finite"), ([1.0, 2.0, 3.0], [1, 1], "2 events"), ([[1.0]], [[1]], "axis")],
+)
+def test_times_and_events_that_do_not_fit_are_refused(times, events, problem):
+    times, events = np.array(times), np.array(events, bool)
+    with pytest.raises(TrainingError, match=problem):
+        time_bin_edges(times, events, bins=2)
+    with pytest.raises(TrainingError, match=problem):
+        survival_target(times, events, np.array([2.0]))
+
+
+def test_edges_that_do_not_rise_are_refused():
+    with pytest.raises(TrainingError, match="edges"):
+        survival_target(TIMES, EVENTS, np.array([2.0, 1.0, 3.0]))

@@ -89,6 +89,9 @@ def test_all_problems_of_a_file_are_listed_with_their_paths(tmp_path):
         ("name: s\ngrid: {settings.metric: [auc, accuracy]}", "settings.metric", "cannot be compared"),
         ("name: s\ngrid: {settings.label_smoothing: [0, 0.1]}", "settings.label_smoothing", "metric 'loss'"),
         ("name: s\nmodel: {day: 2020-01-01}", "model", "JSON"),
+        ("name: s\nmodel: {depth: 1, depth: 2}", "", "'depth' stands twice"),
+        ("name: s\nmodel: {[a]: 1}", "", "not YAML"),
+        ("name: s\nseeds: [18446744073709551616]", "seeds.0", "less than"),
         ("name: s\nmodel: {a: 1}\nruns: [{model.a.b: 2}]", "runs.0.model.a.b", "not a mapping"),
     ],
 )
@@ -170,10 +173,58 @@ def test_the_results_are_written_as_json(tmp_path):
     assert not list(tmp_path.rglob(".*"))  # no temporary file is left
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"run": {}, "validation": 1.0}', '{"run": RUN}'])
 def test_a_damaged_result_is_named(tmp_path, text):
     run_sweep(PLAN, Builder(), tmp_path)
     damaged = sorted((tmp_path / "runs").glob("*.json"))[0]
-    damaged.write_text(text)
+    run = json.dumps(json.loads(damaged.read_text())["run"])
+    damaged.write_text(text.replace("RUN", run))
     with pytest.raises(TrainingError, match=damaged.name):
         run_sweep(PLAN, Builder(), tmp_path)
+
+
+def test_all_problems_of_a_file_are_told_at_once(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("name: ''\nsettings: {epochs: 0}\nrates: [1]\n")
+    with pytest.raises(RecipeError) as caught:
+        sweep_from_file(path)
+    assert {place for place, _ in caught.value.problems} == {"name", "rates", "settings.epochs"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("2E+2", 200.0), ("1.5e3", 1500.0), ("-4e2", -400.0), ("1", 1), ("e3", "e3")]
+)
+def test_numbers_are_read_as_yaml_1_2_has_them(tmp_path, text, value):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(f"name: s\nmodel: {{value: {text}}}\n")
+    found = sweep_from_file(path).model["value"]
+    assert (found, type(found)) == (value, type(value))
+
+
+DIVERGING = PLAN.model_copy(
+    update={
+        "settings": {**SETTINGS, "optimiser": "sgd"},
+        "grid": {"settings.learning_rate": [1e38, 3e-2]},
+    }
+)
+
+
+def test_a_trial_that_breaks_down_is_told_and_not_chosen(tmp_path):
+    builder = Builder()
+    result = run_sweep(DIVERGING, builder, tmp_path)
+    broken, sound = result.trials
+    assert result.chosen == 1
+    assert broken.validation is None
+    assert "became" in broken.failure
+    assert (len(sound.validation.values), sound.failure) == (2, None)
+    assert len(builder.calls) == 1 + 2 + 2  # the other seed of the broken trial is spared; the chosen one is tested
+    assert json.loads((tmp_path / "sweep.json").read_text())["trials"][0]["failure"] == broken.failure
+    again = Builder()
+    assert run_sweep(DIVERGING, again, tmp_path) == result
+    assert again.calls == []
+
+
+def test_a_sweep_of_which_every_trial_breaks_down_is_refused(tmp_path):
+    plan = DIVERGING.model_copy(update={"grid": {"settings.learning_rate": [1e38]}})
+    with pytest.raises(TrainingError, match=r"sweep 'rates'.*every trial.*became"):
+        run_sweep(plan, Builder(), tmp_path)

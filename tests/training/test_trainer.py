@@ -6,12 +6,14 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
+from onepath.merging.reparameterization import reparameterize, scales
 from onepath.training import (
     NonFiniteError,
     Rows,
     SurvivalTarget,
     TrainerSettings,
     TrainingError,
+    UndefinedMetricError,
     evaluate,
     fit,
     only_modality,
@@ -20,6 +22,7 @@ from onepath.training import (
     rows_from_tensors,
     showing,
 )
+from onepath.training.forward import logits
 from tests.training.small_data import QUICK, block, class_rows, dropping_net, equal, linear, merged, weights
 
 TRAIN, HELD_OUT = class_rows(seed=0), class_rows(seed=1)
@@ -155,6 +158,44 @@ def test_the_caller_may_give_parameter_groups():
     assert not torch.equal(model.bias, before.bias)
 
 
+def test_the_callers_groups_are_not_changed():
+    model = linear()
+    group = {"params": list(model.parameters()), "lr": 0.25}
+    fit(model, TRAIN_A, None, PLAIN.model_copy(update={"schedule": "cosine"}), groups=[group])
+    assert set(group) == {"params", "lr"}
+    assert group["lr"] == 0.25  # a second training with it would else begin with the rate at which this one ended
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        (lambda model: [{"lr": 1.0}], "params"),
+        (lambda model: [{"params": [model.weight]}, {"params": [model.weight]}], "more than one parameter group"),
+        (lambda model: model.parameters(), "mappings with `params`"),
+        (lambda model: [{"params": list(linear().parameters())}], "no trainable parameter"),
+        (lambda model: [], "no trainable parameter"),
+    ],
+    ids=["without parameters", "one twice", "no groups", "of another model", "none"],
+)
+def test_groups_that_cannot_be_trained_are_refused(groups, problem):
+    model = linear()
+    with pytest.raises(TrainingError, match=problem):
+        fit(model, TRAIN_A, None, PLAIN, groups=groups(model))
+
+
+def test_the_scales_of_a_pathway_are_trained_and_not_decayed():
+    model, plain = (dropping_net(0).double() for _ in range(2))
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data = rows_from_tensors({"a": x}, torch.arange(40) % 3)
+    reparameterize(model, dropping_net(1).double(), layers=["0", "3"])
+    settings = PLAIN.model_copy(update={"weight_decay": 0.5, "optimiser": "adamw", "learning_rate": 0.1})
+    fit(model, data, None, settings, objective=lambda model, _: 0.0 * sum(p.sum() for p in model.parameters()))
+    assert scales(model) == {"0.weight": (0.0,), "3.weight": (0.0,)}
+    assert_allclose(model[0].weight.detach(), 0.95 * plain[0].weight.detach(), rtol=1e-12)
+    fit(model, data, None, settings)
+    assert all(value != 0 for (value,) in scales(model).values())
+
+
 def test_frozen_parameters_stay():
     model, before = linear(), linear()
     model.weight.requires_grad_(False)
@@ -211,9 +252,11 @@ class CountedRows:
 def test_every_row_is_read_once_an_epoch_in_training_and_in_validation():
     train, held_out = CountedRows(class_rows(50)), CountedRows(class_rows(40, seed=1))
     fit(merged(), train, held_out, QUICK)
-    assert np.bincount(train.reads).tolist() == [3] * 50
+    first, *reads = train.reads  # one row is run before anything changes, to see what the model gives
+    assert first == 0
+    assert np.bincount(reads).tolist() == [3] * 50
     assert np.bincount(held_out.reads).tolist() == [3] * 40
-    assert train.reads[:50] != sorted(train.reads[:50])
+    assert reads[:50] != sorted(reads[:50])
 
 
 def poisoned() -> Rows:
@@ -288,9 +331,65 @@ def test_a_model_without_trainable_parameters_is_refused():
         fit(linear().requires_grad_(False), TRAIN_A, None, QUICK)
 
 
-def test_a_head_that_is_too_narrow_is_refused():
-    with pytest.raises(TrainingError, match=r"width 2.*3 classes"):
-        fit(linear(outputs=2), TRAIN_A, None, QUICK)
+class Flat(nn.Linear):
+    """Gives `(rows,)`."""
+
+    def forward(self, x):
+        return super().forward(x)[:, 0]
+
+
+class Paired(nn.Linear):
+    """Gives a tuple."""
+
+    def forward(self, x):
+        return super().forward(x), x
+
+
+LABELS = rows_from_tensors({"a": TRAIN.values["a"]}, nn.functional.one_hot(TRAIN.target).double())
+SEVENS = rows_from_tensors({"a": TRAIN.values["a"]}, torch.full((90, 3), 7.0))
+ONE_CLASS = rows_at(TRAIN_A, (TRAIN.target == 0).nonzero().squeeze(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "validation", "change", "problem"),
+    [
+        (linear(outputs=2), TRAIN_A, None, {}, r"width 2.*3 classes"),
+        (linear(outputs=2), ONE_CLASS, HELD_OUT_A, {}, r"width 2.*3 classes"),
+        (linear(outputs=2), ONE_CLASS, HELD_OUT_A, {"metric": "auc"}, r"width 2.*3 classes"),
+        (linear(outputs=4), LABELS, None, {"loss": "multilabel"}, r"width 4.*3 labels"),
+        (linear(), SEVENS, None, {"loss": "multilabel"}, "0 to 1"),
+        (Flat(4, 3), TRAIN_A, None, {}, r"Flat.*\(1,\).*\(rows, width\)"),
+        (Paired(4, 3), TRAIN_A, None, {}, r"Paired.*tuple"),
+        (linear(), TRAIN_A, ONE_CLASS, {"metric": "auc"}, "all of one class"),
+    ],
+)
+def test_what_a_model_gives_is_looked_at_before_anything_changes(model, train, validation, change, problem):
+    before = weights(model)
+    with pytest.raises((TrainingError, UndefinedMetricError), match=problem):
+        fit(model.train(), train, validation, QUICK.model_copy(update={"metric": "loss", **change}))
+    assert equal(weights(model), before)
+    assert model.training
+
+
+def test_a_validation_value_that_is_not_finite_stops_training():
+    model = linear()
+    model.load_state_dict({"weight": torch.eye(3, 4), "bias": torch.zeros(3)})
+    far = rows_from_tensors({"a": torch.tensor([[3e38, -3e38, 0.0, 0.0]])}, torch.tensor([1]))  # finite outputs
+    with pytest.raises(NonFiniteError, match="loss on the validation rows became inf in epoch 1"):
+        fit(model, TRAIN_A, far, PLAIN.model_copy(update={"metric": "loss", "learning_rate": 1e-30}))
+    assert torch.equal(model.weight, torch.eye(3, 4))
+
+
+def test_modality_dropout_leaves_a_modality_of_the_model_and_not_only_of_the_data():
+    more = rows_from_tensors({**TRAIN.values, "c": torch.zeros(90, 2)}, TRAIN.target)
+    model, shown = merged(), []
+
+    def objective(model, batch):
+        shown.append(batch.present)
+        return logits(model, batch).square().mean()
+
+    fit(model, more, None, QUICK.model_copy(update={"modality_dropout": 1.0}), objective=objective)
+    assert torch.cat(shown).sum(dim=1).tolist() == [1] * 270
 
 
 def test_class_weights_come_from_the_training_rows():
