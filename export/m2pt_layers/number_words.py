@@ -20,7 +20,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def typed_words(count: int, seed: int) -> tuple[list[str], list[int]]:
-    """Return typed words, each a number word with one slip, and the index of the language of each.
+    """Return typed words and the index of the language of each: number words, seven of ten of them with one slip.
 
     A word that two languages share, such as `six`, is left out: it has no right answer.
     """
@@ -38,5 +38,5 @@ def _own_words(language: str) -> list[str]:
 def _slipped(word: str, rng: np.random.Generator) -> str:
     place = int(rng.integers(len(word)))
     letter = _LETTERS[int(rng.integers(len(_LETTERS)))]
-    forms = (word[:place] + letter + word[place:], word[:place] + letter + word[place + 1 :], word[:place] * 2)
-    return forms[int(rng.integers(2))] if len(word) < 3 or rng.random() < 0.7 else word
+    forms = (word[:place] + letter + word[place:], word[:place] + letter + word[place + 1 :])
+    return forms[int(rng.integers(len(forms)))] if len(word) < 3 or rng.random() < 0.7 else word

@@ -4,15 +4,14 @@ from onepath.merging.reparameterization.attach import attach, reparameterize, sc
 from onepath.merging.reparameterization.checkpoints import (
     load_attached,
     load_collapsed,
-    load_light,
     save_attached,
     save_collapsed,
-    save_light,
 )
 from onepath.merging.reparameterization.depths import Depth
 from onepath.merging.reparameterization.folding import FoldedWeight, collapse_in_place, collapsed_state_dict
 from onepath.merging.reparameterization.groups import parameter_groups, set_training_mode
 from onepath.merging.reparameterization.layer import CrossModalReparameterization
+from onepath.merging.reparameterization.light_checkpoints import load_light, save_light
 from onepath.merging.reparameterization.pairing import PairingOptions, plan_reparameterization
 from onepath.merging.reparameterization.plan import Pair, Plan, Role, plan_from_json
 from onepath.merging.reparameterization.scale_names import ScalePer

@@ -70,6 +70,11 @@ def additions(plan: Plan, target: nn.Module, auxiliary: nn.Module, *, share_stor
     return found
 
 
+def link_counts(plan: Plan) -> dict[str, int]:
+    """Return how many tensors a plan adds to each of the target's weights, by path."""
+    return {path: sum(1 for _ in _joined(pairs)) for path, pairs in by_target(plan.pairs).items()}
+
+
 def _joined(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
     """Yield pairs whose rows follow each other and that share a λ together: one tensor holds what they add."""
     run: list[Pair] = []

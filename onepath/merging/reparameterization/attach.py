@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from torch import nn
 from torch.nn.utils import parametrize
@@ -70,8 +70,10 @@ def attach(
             target's precision and device and comes from one place. The auxiliary must then not change.
 
     Raises:
-        UnsupportedModuleError: the plan does not fit; the target is then as it was.
+        UnsupportedModuleError: the plan does not fit, or `training` is unknown; the target is then as it was.
     """
+    if training not in get_args(Training):
+        raise UnsupportedModuleError(f"training={training!r}", "it is unknown", "choose trainable or frozen")
     if share_storage and training != "frozen":
         raise UnsupportedModuleError(
             "shared storage", "training would change the auxiliary model too", 'choose training="frozen", or a copy'

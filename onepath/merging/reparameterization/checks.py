@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.reparameterization.memory import ByteRange, memory_of, overlaps
@@ -22,11 +23,14 @@ def check_plan(plan: Plan, target: nn.Module, auxiliary: nn.Module) -> None:
     Raises:
         UnsupportedModuleError: the plan is empty; a path or a row is unknown or comes twice; shapes or layouts differ;
             a layer is not linear in its weight; a weight is not a dense floating-point tensor with data and finite
-            values; the target's is shared with another layer, belongs to the auxiliary too, or is parametrised by
-            something else; weights on several devices are to share a λ.
+            values, or the target's precision cannot hold the auxiliary's; the target's is shared with another layer,
+            belongs to the auxiliary too, or is parametrised by something else; weights on several devices are to share
+            a λ.
     """
     if not plan.pairs:
         raise UnsupportedModuleError("the plan", "it has no pairs", "name layers that both models have")
+    check_shapes_known(target, role="target")
+    check_shapes_known(auxiliary, role="auxiliary")
     mine, theirs = weights_of(target), weights_of(auxiliary)
     for pair in plan.pairs:
         _known(pair.target, mine, "target")
@@ -37,6 +41,21 @@ def check_plan(plan: Plan, target: nn.Module, auxiliary: nn.Module) -> None:
         _check_pair(pair, mine[pair.target], theirs[pair.auxiliary])
         _refuse_shared(mine[pair.target], ranges)
     _refuse_devices(plan, mine)
+
+
+def check_shapes_known(model: nn.Module, *, role: str) -> None:
+    """Refuse a model with lazy layers that have not been called yet.
+
+    Raises:
+        UnsupportedModuleError: it has one.
+    """
+    for address in weights_of(model).values():
+        if is_lazy(address.value):
+            raise UnsupportedModuleError(
+                address.layer,
+                f"the {role}'s weight has no data yet: a lazy layer takes its shape from the first call",
+                "call the model once first",
+            )
 
 
 def added_part(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> Tensor:
@@ -56,6 +75,7 @@ def _check_pair(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> None:
         _check_tensor(address.layer, address.value, role)
         check_rows(address, rows)
     _check_shapes(pair, mine, theirs)
+    _check_range(mine, added_part(pair, mine, theirs))
     if overlaps(memory_of(mine), memory_of(theirs)):
         raise UnsupportedModuleError(
             mine.layer, "target and auxiliary share this weight's memory", "give the auxiliary as a deep copy"
@@ -81,6 +101,17 @@ def _check_shapes(pair: Pair, mine: WeightAddress, theirs: WeightAddress) -> Non
         )
 
 
+def _check_range(address: WeightAddress, added: Tensor) -> None:
+    dtype = address.value.dtype
+    if dtype != added.dtype and not added.to(dtype).isfinite().all():
+        raise UnsupportedModuleError(
+            address.layer,
+            f"the auxiliary's weight reaches {added.abs().max().item():.3g}, which "
+            f"{str(dtype).removeprefix('torch.')} cannot hold",
+            "attach it to the target in a wider precision",
+        )
+
+
 def _check_layer(address: WeightAddress) -> None:
     module = address.module
     is_recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))
@@ -98,11 +129,12 @@ def _check_layer(address: WeightAddress) -> None:
 def _check_tensor(name: str, weight: Tensor, role: str) -> None:
     if weight.is_meta:
         raise UnsupportedModuleError(name, f"the {role}'s weight has no data (meta device)", "load its weights first")
-    if not weight.is_floating_point() or weight.layout is not torch.strided or weight.is_quantized:
+    is_wide = weight.is_floating_point() and torch.finfo(weight.dtype).bits >= 16
+    if not is_wide or weight.layout is not torch.strided or weight.is_quantized:
         raise UnsupportedModuleError(
             name,
             f"the {role}'s weight is {str(weight.dtype).removeprefix('torch.')}, {weight.layout}, not a dense "
-            "floating-point tensor",
+            "floating-point tensor of 16 bits or more",
             "use the model before it was quantised or packed",
         )
     if not torch.isfinite(weight).all():

@@ -28,6 +28,7 @@ def block_pairs(mine: Sequence[int], theirs: Sequence[int], depth: Depth, *, nam
     >>> block_pairs(range(4), range(3), "stretch", name="mlp.fc1")
     [(0, 0), (1, 1), (2, 1), (3, 2)]
     """
+    check_depth(depth)
     if isinstance(depth, Mapping):
         return _mapped(mine, theirs, depth, name)
     if depth == "truncate":
@@ -35,13 +36,21 @@ def block_pairs(mine: Sequence[int], theirs: Sequence[int], depth: Depth, *, nam
     if depth == "stretch":
         steps, last = max(len(mine) - 1, 1), len(theirs) - 1
         return [(index, theirs[round(position * last / steps)]) for position, index in enumerate(mine)]
-    if depth not in ("same", "reverse"):
-        raise UnsupportedModuleError(
-            f"the depth policy {depth!r}", "it is unknown", "choose same, truncate, stretch, reverse or a mapping"
-        )
     if list(mine) != list(theirs):
         raise _different(mine, theirs, name)
     return list(zip(mine, theirs if depth == "same" else reversed(theirs), strict=True))
+
+
+def check_depth(depth: Depth) -> None:
+    """Refuse what is no depth policy.
+
+    Raises:
+        UnsupportedModuleError: it is none.
+    """
+    if not isinstance(depth, Mapping) and depth not in ("same", "truncate", "stretch", "reverse"):
+        raise UnsupportedModuleError(
+            f"the depth policy {depth!r}", "it is unknown", "choose same, truncate, stretch, reverse or a mapping"
+        )
 
 
 def _mapped(mine: Sequence[int], theirs: Sequence[int], depth: Mapping[int, int], name: str) -> list[tuple[int, int]]:

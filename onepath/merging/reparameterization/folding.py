@@ -66,9 +66,9 @@ def collapsed_state_dict(model: nn.Module) -> tuple[dict[str, Any], tuple[Folded
     with `strict=True` into the plain class.
 
     Raises:
-        UnsupportedModuleError: see `collapse_in_place`.
+        UnsupportedModuleError: see `collapse_in_place`; or the model cannot be copied.
     """
-    plain = copy.deepcopy(model)
+    plain = _copied(model)
     folded = collapse_in_place(plain)
     return plain.state_dict(), folded
 
@@ -86,6 +86,17 @@ def attached_weights(model: nn.Module) -> list[WeightAddress]:
                 address.layer, "its weight is parametrised by something else too", "remove that parametrisation first"
             )
     return [address for address in found.values() if cross_modal_chain(address.module, address.tensor_name)]
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:  # a weight that a hook computes, or a stored output, is part of a graph
+        raise UnsupportedModuleError(
+            f"a {type(model).__name__}",
+            f"it cannot be copied ({str(error).partition('.')[0]})",
+            "make pruning permanent with torch.nn.utils.prune.remove, or use collapse_in_place",
+        ) from error
 
 
 def _is_mixed(address: WeightAddress) -> bool:

@@ -27,7 +27,8 @@ def parameter_groups(
 
     With a `block_decay` below 1, of a model of L blocks, what comes before them learns at `block_decay ** (L + 1)` of
     the learning rate, block i at `block_decay ** (L - i)`, and what comes after them at all of it. A scale and an
-    auxiliary weight belong to the block of their layer.
+    auxiliary weight belong to the block of their layer. The blocks are the numbered list with most of the parameters,
+    the first of two that have as many: of a model of several towers, take the groups of each tower.
 
     Args:
         model: re-parameterised or plain.
@@ -36,7 +37,13 @@ def parameter_groups(
         scale_learning_rate: of the scales; the same as the others' without it.
         block_decay: of the learning rate, from block to block towards the input.
         head: beginnings of paths, such as `head.`, of what counts as coming after the blocks wherever it is declared.
+
+    Raises:
+        UnsupportedModuleError: `block_decay` is not above 0 and at most 1, or nothing of the model begins with a path.
     """
+    if not 0 < block_decay <= 1:
+        raise UnsupportedModuleError(f"block_decay={block_decay}", "it is not above 0 and at most 1", "leave it at 1")
+    _check_starts(model, "head", head)
     scale_ids = {id(module.scale) for module in model.modules() if isinstance(module, CrossModalWeight)}
     rate = learning_rate if scale_learning_rate is None else scale_learning_rate
     groups: dict[tuple[int, int], dict[str, Any]] = {}
@@ -54,7 +61,8 @@ def set_training_mode(model: nn.Module, mode: TrainingMode, *, besides: Sequence
 
     Args:
         model: with auxiliaries attached.
-        mode: `full` trains everything; `auxiliary_frozen` everything but the auxiliary weights; `scales` the scales λ.
+        mode: `full` trains everything, also what was frozen before; `auxiliary_frozen` everything but the auxiliary
+            weights; `scales` the scales λ.
         besides: beginnings of paths, such as `head.`, of what is trained in the mode `scales` too.
 
     Raises:
@@ -70,7 +78,7 @@ def set_training_mode(model: nn.Module, mode: TrainingMode, *, besides: Sequence
             trained = id(parameter) in scales or any(name.startswith(start) for start in besides)
         else:
             trained = mode == "full" or id(parameter) not in auxiliaries
-        parameter.requires_grad_(trained)
+        parameter.requires_grad_(trained and parameter.is_floating_point())
 
 
 def _distances(model: nn.Module, head: tuple[str, ...]) -> Iterator[tuple[nn.Parameter, int]]:
@@ -125,9 +133,11 @@ def _check_mode(model: nn.Module, mode: str, links: Sequence[CrossModalWeight], 
         raise UnsupportedModuleError(
             "training mode 'full'", "auxiliary weights were attached as frozen", "attach them with training='trainable'"
         )
+    _check_starts(model, "besides", besides)
+
+
+def _check_starts(model: nn.Module, what: str, starts: Sequence[str]) -> None:
     names = [name for name, _ in model.named_parameters()]
-    for start in besides:
+    for start in starts:
         if not any(name.startswith(start) for name in names):
-            raise UnsupportedModuleError(
-                f"besides {start!r}", "no parameter's path begins so", "see named_parameters()"
-            )
+            raise UnsupportedModuleError(f"{what} {start!r}", "no parameter's path begins so", "see named_parameters()")

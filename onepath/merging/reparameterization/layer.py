@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
@@ -11,6 +9,7 @@ from onepath.merging.reparameterization.attach import Training, attach
 from onepath.merging.reparameterization.folding import collapse_in_place
 from onepath.merging.reparameterization.pairing import plan_reparameterization
 from onepath.merging.reparameterization.parametrization import CrossModalWeight
+from onepath.merging.reparameterization.weights import cross_modal_chain
 
 
 class CrossModalReparameterization(nn.Module):
@@ -44,12 +43,13 @@ class CrossModalReparameterization(nn.Module):
     ) -> None:
         super().__init__()
         plan = plan_reparameterization(original, auxiliary, layers={"weight": "weight"}, biases=biases)
+        self._place = len(cross_modal_chain(original, "weight") or ())
         attach(plan, original, auxiliary, training=training)
         self.linear = original
 
     @property
     def scale(self) -> nn.Parameter:
-        """λ, `(1,)`.
+        """λ of this wrapper's auxiliary, `(1,)`.
 
         Raises:
             UnsupportedModuleError: the paths are merged.
@@ -59,7 +59,7 @@ class CrossModalReparameterization(nn.Module):
     @property
     def merged(self) -> bool:
         """Whether the second path is at its end."""
-        return next(self._links(), None) is None
+        return not cross_modal_chain(self.linear, "weight")
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the layer's output, `(…, outputs)`, of `(…, inputs)`."""
@@ -68,7 +68,8 @@ class CrossModalReparameterization(nn.Module):
     def merge(self) -> nn.Linear:
         """Return the plain layer with both paths in its weight; this module then computes with that too.
 
-        Without `biases` the bias stays as it is: the second path never had one.
+        What other wrappers attached to the same layer is merged with it. Without `biases` the bias stays as it is: the
+        second path never had one.
 
         Raises:
             UnsupportedModuleError: the paths are merged already, or the sum is not finite; nothing is changed then.
@@ -80,12 +81,9 @@ class CrossModalReparameterization(nn.Module):
     merge_parameters = merge
 
     def _link(self) -> CrossModalWeight:
-        link = next(self._links(), None)
-        if link is None:
+        chain = cross_modal_chain(self.linear, "weight")
+        if not chain:
             raise UnsupportedModuleError(
                 "this layer", "its two paths are merged already", "use its plain layer `linear`, or wrap it anew"
             )
-        return link
-
-    def _links(self) -> Iterator[CrossModalWeight]:
-        return (module for module in self.linear.modules() if isinstance(module, CrossModalWeight))
+        return chain[self._place]

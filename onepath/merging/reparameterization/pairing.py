@@ -10,8 +10,8 @@ from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.reparameterization.biases import with_biases
-from onepath.merging.reparameterization.checks import check_plan
-from onepath.merging.reparameterization.depths import Depth
+from onepath.merging.reparameterization.checks import check_plan, check_shapes_known
+from onepath.merging.reparameterization.depths import Depth, check_depth
 from onepath.merging.reparameterization.family_detection import (
     BlockList,
     Place,
@@ -80,9 +80,10 @@ def plan_reparameterization(
         layers: a mapping `{"blocks.{i}.attn.qkv": "layers.{i}.self_attn.in_proj_weight"}`, where `{i}` stands for every
             block index, and `[k]` or `[0:64]` at the end of a name for some of its output rows; a pair that is written
             out goes before a pattern. Or a list of the target's layers, whole or from after the block index, where `*`
-            stands for anything. Without it, every linear layer of the blocks. Where both models are of known families,
-            layers are paired by what they do in a block, fused queries, keys and values with separate ones too;
-            otherwise by name, and models without a common name by position and shape.
+            stands for anything. Without it, every linear layer of the blocks that both models have. Where both are of
+            known families, the layers of self-attention and feed-forward are paired by what they do in a block, fused
+            queries, keys and values with separate ones too; otherwise layers by name, and models without a common name
+            by position and shape. `print` the plan to see what it leaves out.
         options: see `PairingOptions`.
 
     Raises:
@@ -93,14 +94,31 @@ def plan_reparameterization(
         raise UnsupportedModuleError(
             "the target as its own auxiliary", "both are the same object", "give a second model, or a deep copy"
         )
-    if layers is not None and options.get("roles") is not None:
-        raise UnsupportedModuleError("layers and roles together", "each says what to pair", "give one of them")
+    _check_options(layers, options)
+    check_shapes_known(target, role="target")
+    check_shapes_known(auxiliary, role="auxiliary")
     pairing = _Pairing(target, auxiliary, options)
     pairs = pairing.pairs(pairing.matches(layers))
     plan = Plan(tuple(with_biases(pairs, target, auxiliary) if options.get("biases") else pairs))
     check_plan(plan, target, auxiliary)
     check_heads(plan, target, auxiliary, strict=options.get("strict", False))
     return plan
+
+
+def _check_options(layers: Layers | None, options: PairingOptions) -> None:
+    known = sorted(PairingOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            raise UnsupportedModuleError(f"the option {name!r}", "it is unknown", f"choose among {', '.join(known)}")
+    check_depth(options.get("depth", "same"))
+    if layers is not None and options.get("roles") is not None:
+        raise UnsupportedModuleError("layers and roles together", "each says what to pair", "give one of them")
+    paths = {"target_blocks": options.get("target_blocks"), "auxiliary_blocks": options.get("auxiliary_blocks")}
+    for name, path in paths.items():
+        if isinstance(layers, Mapping) and path is not None:
+            raise UnsupportedModuleError(
+                f"layers as a map and {name} together", "the map says where the layers are", f"leave {name} out"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,11 +134,12 @@ class _Pairing:
     def matches(self, layers: Layers | None) -> list[Match]:
         if isinstance(layers, Mapping):
             return mapped(self.target, self.auxiliary, layers, self.depth)
-        self._refuse_computed(layers)
         return self._default() if layers is None else self._listed(layers)
 
     def _default(self) -> list[Match]:
-        by_family = self._by_family(self._block_lists())
+        lists = self._block_lists()
+        self._refuse_computed([f"{mine.path}.*" if mine.path else "*" for mine, _ in lists] or ["*"])
+        by_family = self._by_family(lists)
         if by_family:
             return by_family
         if self.options.get("roles") is not None:
@@ -137,6 +156,7 @@ class _Pairing:
         return matches
 
     def _listed(self, layers: Sequence[str]) -> list[Match]:
+        self._refuse_computed([layers] if isinstance(layers, str) else layers)
         known, lists = linear_weights_of(self.target), self._block_lists()
         names = listed_names(known, layers)
         in_blocks = {path for blocks, _ in lists for path in places([blocks])}
@@ -153,8 +173,7 @@ class _Pairing:
         rule = FamilyPairing(self.depth, self.options.get("roles"), self.options.get("scale_per", "layer"))
         return [match for mine, theirs in lists for match in rule.matches(mine, theirs)]
 
-    def _refuse_computed(self, layers: Sequence[str] | None) -> None:
-        patterns = ["*"] if layers is None else [layers] if isinstance(layers, str) else layers
+    def _refuse_computed(self, patterns: Sequence[str]) -> None:
         for layer in computed_layers(self.target):
             if any(name_matches(layer, pattern) for pattern in patterns):
                 refuse_computed(self.target, layer)

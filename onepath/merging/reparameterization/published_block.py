@@ -1,8 +1,8 @@
 """The transformer block of the second published implementation, as it computes: for comparisons only.
 
-One projection is shared by queries, keys, values and output, one norm is used twice, and there is no residual around
-the feed-forward, unlike in the figure that it stands for: use `MPTransformerBlock` instead. Its feed-forward norms have
-`dim ** ff_mult` features, so that it runs with `ff_mult` 1 only.
+One projection is shared by queries, keys, values and output, one norm is used three times, and there is no residual
+around the feed-forward, unlike in the figure that it stands for: use `MPTransformerBlock` instead. Its feed-forward
+norms have `dim ** ff_mult` features, so that it runs with `ff_mult` 1 only.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class PublishedMPTransformerBlock(nn.Module):
         state = self.shared(self.shared(self.norm(state)))
         hidden = functional.gelu(self.first_norm(functional.gelu(self.first(state))))
         return cast(Tensor, self.norm(self.second_norm(self.second(hidden))))
+
+    def extra_repr(self) -> str:
+        """Return what beside the weights decides the output."""
+        return f"heads={self.heads}"
 
     def _attended(self, projected: Tensor) -> Tensor:
         query, key, value = (self._split(layer(projected)) for layer in (self.query, self.key, self.value))

@@ -75,6 +75,10 @@ class MPTransformerBlock(nn.Module):
         hidden = functional.gelu(self.expand(self.feed_forward_norm(tokens)))
         return tokens + self._dropped(self.contract(hidden))
 
+    def extra_repr(self) -> str:
+        """Return what beside the weights decides the output: part of a bundle's digest."""
+        return f"heads={self.heads}"
+
     def _attended(self, normed: Tensor, present: Tensor | None) -> Tensor:
         query, key, value = (self._split(layer(normed)) for layer in (self.query, self.key, self.value))
         scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
@@ -119,7 +123,9 @@ class MPTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, dim)
-        self.positions = nn.Parameter(torch.zeros(length, dim))
+        self.positions = nn.Parameter(
+            torch.randn(length, dim)
+        )  # as large as the embeddings, or order is hardly learned
         self.blocks = nn.ModuleList(
             MPTransformerBlock(dim, heads=heads, ff_mult=ff_mult, dropout=dropout) for _ in range(depth)
         )

@@ -36,7 +36,9 @@ class CheckedWeight:
         weight: its path.
         scales: λ of each auxiliary.
         two_product_error: largest difference between x·Ŵ and x·W + Σ λ (x·W'), in parts of the largest of them or of 1.
-        effects: for each λ, the largest absolute gradient over the inputs, or the change of output from moving it by 1.
+        effects: of each auxiliary, the largest absolute gradient of its λ over the inputs, or the change of output from
+            moving that by 1. Weights that share a λ have each their own; that of a bias is the largest of those that it
+            shares its λ with, as attention does not notice the bias of its keys.
     """
 
     weight: str
@@ -72,11 +74,11 @@ def verify(
 
     Args:
         attached: with auxiliaries, in any mode; it is compared in eval mode.
-        plain: a model of the plain class, built afresh; its weights do not matter.
+        plain: a model of the plain class, built afresh, on the same device; its weights do not matter.
         inputs: of several shapes, in the model's precision; see `random_inputs`.
         tolerance: the largest difference in parts of the largest output or of 1; by precision without it, see
             `TOLERANCES`.
-        run: gives the tensor to compare; without it the model's own output, or the first of a tuple.
+        run: gives the tensor to compare; without it the model's own output, or the first of several.
 
     Raises:
         UnsupportedModuleError: the collapsed state has not exactly the plain model's keys, order, shapes and types; a λ
@@ -109,7 +111,8 @@ def _output(model: nn.Module, inputs: Inputs) -> Tensor:
         result = model(**inputs)
     else:
         result = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-    first = result[0] if isinstance(result, tuple) and result else result
+    parts = tuple(result.values()) if isinstance(result, Mapping) else result
+    first = parts[0] if isinstance(parts, tuple) and parts else parts
     if not isinstance(first, Tensor):
         raise UnsupportedModuleError(
             f"the output of a {type(model).__name__}",
@@ -158,13 +161,13 @@ def _refuse_above(step: str, error: float, tolerance: float, *, where: str) -> N
 def _checked_weights(
     subject: nn.Module, inputs: Sequence[Inputs], call: Run, tolerance: float
 ) -> tuple[CheckedWeight, ...]:
-    effects = _gradients(subject, inputs, call)
     known, checked = scales(subject), []
+    effects = _effects(subject, inputs, call)
     for address in attached_weights(subject):
         error = _two_product_error(address)
         _refuse_above("a layer's second path", error, tolerance, where=address.path)
         links = cross_modal_chain(address.module, address.tensor_name) or ()
-        found = tuple(effects[id(link.scale)] or _moved(subject, link, inputs, call) for link in links)
+        found = tuple(effects[id(link)] for link in links)
         if not all(found):
             raise UnsupportedModuleError(
                 address.layer,
@@ -182,8 +185,8 @@ def _two_product_error(address: WeightAddress) -> float:
     original = cast(Tensor, parametrizations_of(address.module)[address.tensor_name].original).double()
     axis = chain[0].axis
     rows = original.movedim(axis, 0).flatten(1) if original.ndim > 1 else original.unsqueeze(1)
-    (values,) = random_inputs((rows.shape[1], 3), dtype=torch.float64)
-    expected = rows @ values.to(rows.device)
+    values = random_inputs((rows.shape[1], 3), dtype=torch.float64)[0].to(rows.device)
+    expected = rows @ values
     for link in chain:
         added = link.auxiliary.double()
         second = (added.movedim(link.axis, 0).flatten(1) if added.ndim > 1 else added.unsqueeze(1)) @ values
@@ -194,9 +197,23 @@ def _two_product_error(address: WeightAddress) -> float:
     return _difference(expected, seen @ values)
 
 
-def _gradients(subject: nn.Module, inputs: Sequence[Inputs], call: Run) -> dict[int, float]:
+def _effects(subject: nn.Module, inputs: Sequence[Inputs], call: Run) -> dict[int, float]:
+    """Return what moving λ does to the outputs, by the identity of each auxiliary, which has its own λ after this."""
+    links = [module for module in subject.modules() if isinstance(module, CrossModalWeight)]
+    shared = {id(link): id(link.scale) for link in links}
+    for link in links:  # one λ at work in a layer says nothing about the others that share it
+        link.scale = nn.Parameter(link.scale.detach().clone())
+    gradients = _gradients(links, subject, inputs, call)
+    own = {id(link): gradients[id(link.scale)] or _moved(subject, link, inputs, call) for link in links}
+    largest = {scale: max(own[link] for link in shared if shared[link] == scale) for scale in shared.values()}
+    return {id(link): largest[shared[id(link)]] if link.auxiliary.ndim == 1 else own[id(link)] for link in links}
+
+
+def _gradients(
+    links: Sequence[CrossModalWeight], subject: nn.Module, inputs: Sequence[Inputs], call: Run
+) -> dict[int, float]:
     """Return the largest absolute gradient of each λ, by identity, of a random direction of each output."""
-    params = {id(link.scale): link.scale for link in subject.modules() if isinstance(link, CrossModalWeight)}
+    params = {id(link.scale): link.scale for link in links}
     found = dict.fromkeys(params, 0.0)
     for parameter in params.values():
         parameter.requires_grad_(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,11 +21,40 @@ def is_mergeable(tensor: Tensor) -> bool:
     return tensor.dtype in _MERGEABLE
 
 
-def form_problems(models: Mapping[str, Tensors], reference: str) -> Problems:
-    """Return where models do not have the names, shapes and kinds of tensors of the reference."""
+def kind_problems(models: Mapping[str, object]) -> Problems:
+    """Return where models are not tensors by name, or their tensors are of kinds that cannot be merged."""
     problems = []
     for model, tensors in models.items():
-        problems += [(f"models.{model}.{name}", text) for name, text in _unsupported(tensors)]
+        if isinstance(tensors, Mapping):
+            named = ((f"models.{model}.{name}", kind_problem(tensor)) for name, tensor in tensors.items())
+            problems += [(place, problem) for place, problem in named if problem]
+        else:
+            problems.append((f"models.{model}", f"it is {_a(tensors)}, not tensors by name; give its state_dict()"))
+    return problems
+
+
+def hold_tensors(models: Mapping[str, object]) -> bool:
+    """Return whether all models are tensors by name, of whatever kinds."""
+    return all(isinstance(m, Mapping) and all(isinstance(t, Tensor) for t in m.values()) for m in models.values())
+
+
+def kind_problem(tensor: object) -> str | None:
+    """Return why something's numbers cannot be read and added, and what to do; None if they can."""
+    if not isinstance(tensor, Tensor):
+        return f"it is {_a(tensor)}, not a tensor; give the tensors themselves, by name"
+    if tensor.is_meta:
+        return "it has no values (meta device); load the model's weights first"
+    if tensor.layout is not torch.strided:
+        return f"its layout is {_short(tensor.layout)}; make it dense first"
+    if tensor.is_quantized or tensor.dtype not in _MERGEABLE | _COUNTING:
+        return f"its dtype is {_short(tensor.dtype)}, whose numbers cannot be added; dequantise or convert it"
+    return None
+
+
+def form_problems(models: Mapping[str, Tensors], reference: str) -> Problems:
+    """Return where models do not have the names, shapes and kinds of numbers of the reference."""
+    problems = []
+    for model, tensors in models.items():
         if model != reference:
             problems += _differences(model, tensors, reference=reference, expected=models[reference])
     return problems
@@ -70,16 +99,6 @@ def tying_problems(
     return problems
 
 
-def _unsupported(tensors: Tensors) -> Iterator[tuple[str, str]]:
-    for name, tensor in tensors.items():
-        if tensor.is_meta:
-            yield name, "it has no values (meta device); load the model's weights first"
-        elif tensor.layout is not torch.strided:
-            yield name, f"its layout is {_short(tensor.layout)}; make it dense first"
-        elif tensor.is_quantized or tensor.dtype not in _MERGEABLE | _COUNTING:
-            yield name, f"its dtype is {_short(tensor.dtype)}, whose numbers cannot be added; dequantise or convert it"
-
-
 def _differences(model: str, tensors: Tensors, *, reference: str, expected: Tensors) -> Problems:
     problems = _names(f"models.{model}", "has no", [name for name in expected if name not in tensors], reference)
     problems += _names(f"models.{model}", "also has", [name for name in tensors if name not in expected], reference)
@@ -102,6 +121,11 @@ def _names(place: str, verb: str, names: Sequence[str], reference: str) -> Probl
         return []
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return [(place, f"it {verb} {', '.join(names[:_LISTED])}{more}, unlike {reference}; merge models of one form")]
+
+
+def _a(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _short(kind: torch.dtype | torch.layout) -> str:

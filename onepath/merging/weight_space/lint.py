@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from onepath.merging.weight_space.checks import kind_problem
 from onepath.merging.weight_space.lint_rules import ERRORS, WARNINGS, Rule
 from onepath.merging.weight_space.tying import duplicates
 
@@ -36,21 +37,31 @@ def lint_state_dict(
     Errors are NaN, infinite values that no parent has in that place, and negative running variances. Warnings are
     tensors of zeros only, norms outside 0.5 to 2 times those of the parents, matrices whose norm shrank as that of
     averaged strangers does or became 1, gains of norms far from the parents', tensors that were tied and differ, dtypes
-    narrower than a parent's, and integers that the parents do not agree on.
+    narrower than a parent's, integers that the parents do not agree on, and what cannot be looked over: tensors without
+    values, sparse, complex, or of packed numbers.
 
     Args:
         tensors: by name.
         reference: the models that they were made of, by name; a tensor is compared with those of the same name and
             shape. Without it, only what needs no comparison is looked for.
     """
-    models = reference or {}
-    found = [finding for name, tensor in tensors.items() for finding in _of_one(name, tensor.detach(), models)]
-    return [*found, *_untied(tensors, models)]
+    models = {model: _readable(parent) for model, parent in (reference or {}).items()}
+    readable = _readable(tensors)
+    found = [finding for name in tensors for finding in _of_one(name, tensors[name], models)]
+    return [*found, *_untied(readable, models)]
+
+
+def _readable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items() if kind_problem(tensor) is None}
 
 
 def _of_one(name: str, tensor: Tensor, models: Mapping[str, Mapping[str, Tensor]]) -> list[Finding]:
+    problem = kind_problem(tensor)
+    if problem is not None:
+        return [Finding("warning", name, f"it was not looked over: {problem}")]
+    tensor = tensor.detach()
     parents = {
-        model: parent.detach().to(tensor.device)
+        model: parent.to(tensor.device)
         for model, tensors in models.items()
         if (parent := tensors.get(name)) is not None and _alike(parent, tensor)
     }

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from onepath.contract.errors import RecipeError
-from onepath.merging.weight_space.checks import form_problems, is_mergeable, tying_problems, value_problems
+from onepath.merging.weight_space.checks import (
+    form_problems,
+    hold_tensors,
+    is_mergeable,
+    kind_problems,
+    tying_problems,
+    value_problems,
+)
 from onepath.merging.weight_space.scope import (
     Problems,
     ScopeRule,
@@ -54,12 +61,15 @@ def plan_merge(models: Models, default: ScopeRule, scope: Sequence[ScopeRule], *
     """
     if not models:
         raise _refused([("models", "there are none; give at least one")])
+    unreadable = kind_problems(models)
+    if not hold_tensors(models):
+        raise _refused(unreadable)
     reference = base if base is not None and base in models else next(iter(models))
     numbers = assigned(models[reference], scope)
     known, problems = treatments_of(default, scope, list(models))
     problems += _unused(models, known, base) if not problems else []
     problems += _base_problems(models, known, base) + _unreached(scope, set(numbers.values()))
-    problems += form_problems(models, reference)
+    problems += unreadable + form_problems(models, reference)
     if problems:
         raise _refused(problems)
     treatments = {name: _suited(known[i], models[reference][name], reference) for name, i in numbers.items()}

@@ -131,8 +131,30 @@ def test_the_recipes_are_the_published_ones() -> None:
     assert (audio.epochs, audio.layer_decay, audio.weight_decay, audio.warm_up_epochs) == (60, 0.75, 5e-4, 4)
     assert (video.epochs, video.layer_decay, video.weight_decay, video.warm_up_epochs) == (90, 0.75, 0.05, 5)
     assert (points.epochs, points.clip_norm, points.weight_decay, points.warm_up_epochs) == (300, 10, 0.05, 10)
-    assert POINT_FEW_SHOT.epochs == 150
-    assert (audio.augmentation.time_mask, audio.augmentation.frequency_mask) == (192, 48)
+    assert (POINT_FEW_SHOT.epochs, POINT_FEW_SHOT.batch, POINT_FEW_SHOT.learning_rate) == (150, 32, 5e-4)
+    assert [recipe.drop_path for recipe in (image, audio, video, points)] == [0.1, 0.1, 0.1, None]
+    assert [recipe.label_smoothing for recipe in (image, audio, video, points)] == [0.1, 0, 0.1, 0]
+    assert [recipe.precision for recipe in (image, audio, video)] == ["float16", "float32", "bfloat16"]
+    assert (image.minimum_learning_rate, image.clip_norm, video.betas) == (1e-6, None, (0.9, 0.999))
+
+
+def test_the_linear_probe_is_the_published_one() -> None:
+    probe = IMAGE_LINEAR_PROBE
+    assert (probe.epochs, probe.batch, probe.optimizer, probe.weight_decay) == (90, 16_384, "lars", 0)
+    assert probe.head_norm
+
+
+def test_the_augmentations_are_the_published_ones() -> None:
+    recipes = (IMAGE_FINE_TUNING, AUDIO_FINE_TUNING, VIDEO_FINE_TUNING, POINT_FINE_TUNING)
+    image, audio, video, points = (recipe.augmentation for recipe in recipes)
+    assert (image.rand_augment, video.rand_augment) == ("rand-m9-mstd0.5-inc1", "rand-m7-n4-mstd0.5-inc1")
+    for pictures in (image, video):
+        assert (pictures.random_erasing, pictures.mixup, pictures.cutmix) == (0.25, 0.8, 1.0)
+        assert (pictures.crop_area, pictures.crop_aspect, pictures.flip) == ((0.08, 1.0), (3 / 4, 4 / 3), True)
+    assert (image.repeats, video.repeats) == (1, 2)
+    assert (audio.time_mask, audio.frequency_mask, audio.waveform_mixup) == (192, 48, 0.5)
+    assert audio.token_mask == (0.2, 0.2)
+    assert (points.point_scale, points.point_shift) == ((2 / 3, 3 / 2), 0.2)
 
 
 def test_only_scales_and_the_head_are_trained_in_the_linear_probe() -> None:

@@ -26,6 +26,13 @@ def test_the_sinusoid_table_is_that_of_the_paper() -> None:
     assert table[7, 3] == pytest.approx(math.cos(7 / 10_000 ** (2 / 6)), abs=1e-12)
 
 
+def test_the_sinusoid_table_is_shared_and_cannot_be_changed() -> None:
+    table = sinusoid_positions(50, 6)
+    assert sinusoid_positions(50, 6) is table
+    with pytest.raises(ValueError, match="read-only"):
+        table[0, 0] = 1.0
+
+
 def test_the_grid_table_tells_the_column_then_the_row() -> None:
     table = grid_positions(8, 3, 5)
     token = 2 * 5 + 4  # row 2, column 4

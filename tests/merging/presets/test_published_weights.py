@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.merging.presets import image_preset
+from onepath.merging.presets import image_preset, point_preset
 from onepath.merging.presets.published_weights import (
     KEY_RULES,
     KeyRules,
@@ -28,14 +29,18 @@ ONE, TWO = torch.ones(1), torch.full((1,), 2.0)
         ("video", "backbone.fc_norm.weight", "fc_norm.weight"),
         ("points", "module.MAE_encoder.blocks.blocks.3.attn.proj.weight", "blocks.3.attn.proj.weight"),
         ("points", "base_model.blocks.blocks.11.norm1.bias", "blocks.11.norm1.bias"),
-        ("points", "encoder.first_conv.0.weight", "encoder.first_conv.0.weight"),
+        ("points", "encoder.first_conv.0.bias", "tokenizer.first.0.bias"),
+        ("points", "MAE_encoder.encoder.second_conv.1.running_var", "tokenizer.second.1.statistics.running_var"),
+        ("points", "cls_head_finetune.5.weight", "head.5.statistics.weight"),
+        ("points", "cls_head_finetune.8.bias", "head.8.bias"),
+        ("points", "module.MAE_encoder.pos_embed.2.weight", "pos_embed.2.weight"),
     ],
 )
 def test_a_pipelines_names_become_the_models(modality, key, name) -> None:
     assert list(renamed_weights({key: ONE}, KEY_RULES[modality])) == [name]
 
 
-@pytest.mark.parametrize("wrappers", [("model",), ("module",), ("state_dict",), ("model", "module")])
+@pytest.mark.parametrize("wrappers", [("model",), ("module",), ("state_dict",), ("base_model",), ("model", "module")])
 def test_weights_are_found_in_what_wraps_them(wrappers) -> None:
     checkpoint = {"head.bias": ONE}
     for wrapper in reversed(wrappers):
@@ -110,3 +115,53 @@ def test_a_head_is_reordered_to_the_classes_that_are_wanted() -> None:
 def test_a_class_that_the_head_has_not_is_refused(classes) -> None:
     with pytest.raises(UnsupportedModuleError, match="it has 6 classes"):
         reordered_head({"head.weight": torch.zeros(6, 2)}, classes)
+
+
+def published_points(width: int, classes: int) -> nn.ModuleDict:
+    """Return the parts of Point-MAE's classifier besides blocks and tokens, by their published names."""
+    pointnet = {
+        name: nn.Sequential(nn.Conv1d(first, hidden, 1), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Conv1d(hidden, last, 1))
+        for name, first, hidden, last in (("first_conv", 3, 128, 256), ("second_conv", 512, 512, width))
+    }
+    layers = [[nn.Linear(size, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.5)] for size in (2 * width, 256)]
+    return nn.ModuleDict(
+        {
+            "encoder": nn.ModuleDict(pointnet),
+            "pos_embed": nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width)),
+            "norm": nn.LayerNorm(width, eps=1e-5),
+            "cls_head_finetune": nn.Sequential(*layers[0], *layers[1], nn.Linear(256, classes)),
+        }
+    )
+
+
+@torch.no_grad()
+def test_a_point_checkpoint_gives_what_its_own_layers_give() -> None:
+    torch.manual_seed(0)
+    model = point_preset("micro", classes=5).model.double()
+    theirs = published_points(64, 5).double().train()
+    for _ in range(5):  # so that the statistics are none that a fresh model has
+        theirs["encoder"]["first_conv"](torch.randn(8, 3, 9, dtype=torch.float64) + 1)
+        theirs["encoder"]["second_conv"](torch.randn(8, 512, 9, dtype=torch.float64) + 1)
+        theirs["cls_head_finetune"](torch.randn(8, 128, dtype=torch.float64) + 1)
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("cls_")}
+    blocks = {f"blocks.{name}": tensor for name, tensor in model.state_dict().items() if name.startswith("blocks.")}
+    checkpoint = {f"module.{name}": tensor for name, tensor in (theirs.state_dict() | blocks | own).items()}
+    model.load_state_dict(renamed_weights(checkpoint, KEY_RULES["points"]), strict=True)
+    groups = torch.randn(2, 6, 9, 3, dtype=torch.float64)
+    torch.testing.assert_close(model.eval()(groups), answered(theirs.eval(), model, groups), rtol=1e-10, atol=1e-10)
+    model.load_state_dict({"tokenizer.first.1.statistics.bias": torch.ones(128)}, strict=False)
+    assert (model(groups) - answered(theirs, model, groups)).abs().max() > 1e-4
+
+
+def answered(theirs: nn.ModuleDict, model: nn.Module, groups: torch.Tensor) -> torch.Tensor:
+    """Return the logits of the published layers around a model's blocks, points as channels before their places."""
+    pointnet = theirs["encoder"]
+    near = pointnet["first_conv"](groups[:, :, 1:].flatten(0, 1).transpose(1, 2))
+    wide = torch.cat([near.max(dim=2, keepdim=True).values.expand_as(near), near], dim=1)
+    tokens = pointnet["second_conv"](wide).max(dim=2).values.reshape(len(groups), 6, -1)
+    x = torch.cat([model.cls_token.expand(len(groups), -1, -1), tokens], dim=1)
+    places = torch.cat([model.cls_pos.expand(len(groups), -1, -1), theirs["pos_embed"](groups[:, :, 0])], dim=1)
+    for block in model.blocks:
+        x = block(x + places)
+    x = theirs["norm"](x)
+    return theirs["cls_head_finetune"](torch.cat([x[:, 0], x[:, 1:].max(dim=1).values], dim=1))

@@ -55,6 +55,27 @@ def test_an_attached_checkpoint_restores_weights_auxiliaries_and_scales(tmp_path
     assert same_state(model.state_dict(), other)
 
 
+def test_an_attached_checkpoint_of_other_rows_is_refused(tmp_path: Path) -> None:
+    model, other = vit(0), vit(0)
+    reparameterize(model, vit(1), layers={"blocks.{i}.attn.qkv[q]": "blocks.{i}.attn.qkv[q]"})
+    reparameterize(other, vit(1), layers={"blocks.{i}.attn.qkv[k]": "blocks.{i}.attn.qkv[k]"})
+    save_attached(model, tmp_path / "all.safetensors")
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(UnsupportedModuleError, match=r"blocks\.0\.attn\.qkv\.weight has its auxiliaries in other rows"):
+        load_attached(tmp_path / "all.safetensors", other)
+    assert same_state(before, other)
+
+
+def test_an_attached_checkpoint_of_two_scales_is_refused_where_weight_and_bias_share_one(tmp_path: Path) -> None:
+    model, other = vit(0), vit(0)
+    reparameterize(model, vit(1), layers={"head": "head", "head.bias": "head.bias"})
+    reparameterize(other, vit(1), layers=["head"], biases=True)
+    assert list(model.state_dict()) == list(other.state_dict())
+    save_attached(model, tmp_path / "all.safetensors")
+    with pytest.raises(UnsupportedModuleError, match=r"head\.bias has its auxiliaries in other rows, or other weights"):
+        load_attached(tmp_path / "all.safetensors", other)
+
+
 @torch.no_grad()
 def test_a_light_checkpoint_rebuilds_the_model_from_the_same_parents(tmp_path: Path) -> None:
     model, plans = attached()

@@ -27,6 +27,25 @@ def test_scales_are_never_decayed_and_have_a_rate_of_their_own() -> None:
     assert all(p.ndim <= 1 for p in groups[1]["params"])
 
 
+@pytest.mark.parametrize("block_decay", [0.0, -0.5, 1.5, float("nan")])
+def test_a_block_decay_that_is_none_is_refused(block_decay: float) -> None:
+    with pytest.raises(UnsupportedModuleError, match=r"block_decay=.* above 0 and at most 1"):
+        parameter_groups(attached(1), learning_rate=0.1, weight_decay=0.05, block_decay=block_decay)
+
+
+def test_a_head_that_no_path_begins_with_is_refused() -> None:
+    with pytest.raises(UnsupportedModuleError, match=r"head 'haed\.': no parameter's path begins so"):
+        parameter_groups(attached(1), learning_rate=0.1, weight_decay=0.05, head=["haed."])
+
+
+def test_integers_are_never_trained() -> None:
+    model = attached(1)
+    model.steps = nn.Parameter(torch.zeros(2, dtype=torch.int8), requires_grad=False)
+    set_training_mode(model, "full")
+    assert not model.steps.requires_grad
+    assert model.head.weight.requires_grad
+
+
 def test_every_trainable_parameter_is_in_exactly_one_group() -> None:
     model = attached()
     model.head.requires_grad_(False)

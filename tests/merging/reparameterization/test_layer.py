@@ -7,7 +7,7 @@ from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse import collapse
-from onepath.merging.reparameterization import CrossModalReparameterization
+from onepath.merging.reparameterization import CrossModalReparameterization, scales
 from tests.merging.golden import largest_difference, m2pt
 
 
@@ -35,6 +35,17 @@ def test_before_and_after_the_merge_the_output_is_the_published_forward() -> Non
         if not layer.merged:
             layer.merge()
     assert largest_difference(layer(VALUES), m2pt()["linear/y_correct_merged_weights_only"]) <= 1e-6
+
+
+def test_a_layer_that_is_wrapped_twice_has_the_scale_of_each_auxiliary_in_its_own_wrapper() -> None:
+    layer = linear("")
+    first = CrossModalReparameterization(layer, linear("aux_"), biases=True)
+    second = CrossModalReparameterization(layer, linear("aux_"))
+    first.scale.data.fill_(0.25)
+    second.scale.data.fill_(0.5)
+    assert scales(layer) == {"weight": (0.25, 0.5), "bias": (0.25,)}
+    second.merge()
+    assert first.merged
 
 
 @pytest.mark.parametrize("name", FAULTY)

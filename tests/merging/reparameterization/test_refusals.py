@@ -21,9 +21,11 @@ from onepath.merging.reparameterization import (
     Plan,
     attach,
     collapse_in_place,
+    collapsed_state_dict,
     plan_reparameterization,
     reparameterize,
     scales,
+    verify,
 )
 from onepath.merging.reparameterization.parametrization import CrossModalWeight
 from tests.merging.reparameterization.tiny_vit import TinyViT
@@ -195,6 +197,15 @@ def without_data(model: TinyViT) -> None:
     model.blocks[0].mlp.fc1.to("meta")
 
 
+def of_eight_bits(model: TinyViT) -> None:
+    layer = model.blocks[0].mlp.fc1
+    layer.weight = nn.Parameter(layer.weight.data.to(torch.float8_e4m3fn), requires_grad=False)
+
+
+def without_a_shape(model: TinyViT) -> None:
+    model.blocks[0].mlp.fc1 = nn.LazyLinear(256)
+
+
 # 5: weights that something else uses too
 
 
@@ -253,7 +264,9 @@ REFUSED_TARGETS = [
     (quantised, "the target's weight is int8"),
     (sparse, r"the target's weight is float32, torch\.sparse_coo"),
     (complex_, "the target's weight is complex64"),
+    (of_eight_bits, "the target's weight is float8_e4m3fn"),
     (without_data, r"the target's weight has no data \(meta device\)"),
+    (without_a_shape, "the target's weight has no data"),
     (tied, "shared with another layer"),
     (used_twice, "shared with another layer"),
     (tied_outside_of_the_plan, "shared with another layer"),
@@ -276,7 +289,9 @@ def test_a_target_that_cannot_be_treated_is_refused(spoil: Spoil, message: str, 
     assert not any(isinstance(module, CrossModalWeight) for module in target.modules())
 
 
-@pytest.mark.parametrize("spoil", [quantised, sparse, complex_, without_data, not_finite])
+@pytest.mark.parametrize(
+    "spoil", [quantised, sparse, complex_, of_eight_bits, without_data, without_a_shape, not_finite]
+)
 def test_an_auxiliary_that_cannot_be_treated_is_refused(spoil: Spoil) -> None:
     target, auxiliary = TinyViT(), TinyViT()
     spoil(auxiliary)
@@ -312,6 +327,15 @@ def test_a_collapse_to_values_that_are_not_finite_is_refused(value: float) -> No
         collapse_in_place(target)
 
 
+def test_an_auxiliary_that_overflows_the_targets_precision_is_refused() -> None:
+    target, auxiliary = nn.Linear(2, 2).half(), nn.Linear(2, 2)
+    auxiliary.weight.data[0, 0] = 1e6
+    with refused(r"weight: the auxiliary's weight reaches 1e\+06, which float16 cannot hold", target):
+        reparameterize(target, auxiliary)
+    auxiliary.weight.data[0, 0] = 6e4
+    assert reparameterize(target, auxiliary).pairs
+
+
 def test_a_collapse_that_overflows_half_precision_is_refused() -> None:
     target, link = attached()
     link.scale.data.fill_(1e3)
@@ -320,6 +344,15 @@ def test_a_collapse_that_overflows_half_precision_is_refused() -> None:
     target.half()
     with refused("1: its collapsed weight has NaN or infinite values in torch.float16", target):
         collapse_in_place(target)
+
+
+@pytest.mark.parametrize("whole", [collapsed_state_dict, lambda model: verify(model, model, [torch.ones(1, 3)])])
+def test_a_model_that_cannot_be_copied_is_refused_with_another_way(whole: Callable[[nn.Module], object]) -> None:
+    target, _ = attached()
+    target.append(prune.l1_unstructured(nn.Linear(3, 3), "weight", amount=0.5))
+    with refused("a Sequential: it cannot be copied.*prune.remove.*collapse_in_place", target):
+        whole(target)
+    assert len(collapse_in_place(target)) == 2
 
 
 # 11: a λ that is not one number
@@ -385,6 +418,40 @@ def test_roles_are_refused_where_they_mean_nothing() -> None:
         reparameterize(target, nn.Sequential(nn.Linear(2, 2)), roles=["fc1"])
     with refused("layers and roles together", target):
         reparameterize(target, nn.Sequential(nn.Linear(2, 2)), roles=["fc1"], layers=["0"])
+
+
+@pytest.mark.parametrize("whole", [plan_reparameterization, reparameterize])
+def test_an_unknown_option_is_refused_rather_than_ignored(whole: Callable[..., object]) -> None:
+    target = TinyViT()
+    with refused("the option 'bias': it is unknown; choose among auxiliary_blocks, biases, depth", target):
+        whole(target, TinyViT(), bias=True)
+
+
+def test_an_unknown_depth_policy_is_refused_even_where_there_are_no_blocks() -> None:
+    target = nn.Sequential(nn.Linear(2, 2))
+    with refused("the depth policy 'strech': it is unknown", target):
+        reparameterize(target, nn.Sequential(nn.Linear(2, 2)), depth="strech")
+
+
+@pytest.mark.parametrize("option", ["target_blocks", "auxiliary_blocks"])
+def test_block_lists_are_refused_beside_a_map_that_names_them_itself(option: str) -> None:
+    target = TinyViT()
+    with refused(f"layers as a map and {option} together", target):
+        reparameterize(target, TinyViT(), layers={FC1: FC1}, **{option: "blocks"})
+
+
+def test_an_unknown_training_is_refused_rather_than_taken_for_frozen() -> None:
+    target = TinyViT()
+    with refused("training='full': it is unknown; choose trainable or frozen", target):
+        reparameterize(target, TinyViT(), training="full")
+
+
+def test_a_pruned_layer_outside_of_the_blocks_does_not_matter_to_their_plan() -> None:
+    target = TinyViT()
+    prune.l1_unstructured(target.head, "weight", amount=0.5)
+    assert len(reparameterize(target, TinyViT()).pairs) == 8
+    with refused("head: its weight is already parametrised by something else", target):
+        reparameterize(target, TinyViT(), layers=["head"])
 
 
 def test_an_empty_plan_is_refused() -> None:

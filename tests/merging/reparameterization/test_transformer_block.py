@@ -169,3 +169,13 @@ def test_a_row_without_tokens_is_finite_and_rows_do_not_depend_on_each_other() -
     alone = torch.cat([model(ids[i : i + 1], ids[i : i + 1] > 0) for i in range(2)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
     assert model(ids[:0], ids[:0] > 0).shape == (0, 3)
+
+
+def test_a_classifier_tells_the_order_of_its_tokens_from_the_start() -> None:
+    torch.manual_seed(0)
+    model = MPTransformer(5, length=4, classes=3, dim=8, heads=2).eval()
+    ids = torch.tensor([[1, 2, 3, 4]])
+    assert (model(ids) - model(ids.flip(1))).abs().max() > 1e-3
+    with torch.no_grad():
+        model.positions.zero_()
+    assert (model(ids) - model(ids.flip(1))).abs().max() < 1e-6

@@ -11,6 +11,7 @@ from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.merging.reparameterization import random_inputs, reparameterize, verify
 from onepath.merging.reparameterization import verification as module
 from onepath.merging.reparameterization.parametrization import CrossModalWeight
+from tests.merging.reparameterization import small_models
 from tests.merging.reparameterization.tiny_vit import TinyViT
 
 
@@ -155,6 +156,64 @@ def test_code_that_detaches_the_weight_is_no_bypass() -> None:
     reparameterize(model, auxiliary)
     found = verify(model, nn.Sequential(Detaches(4, 4)).double(), random_inputs((2, 4), dtype=torch.float64))
     assert found.weights[0].effects[0] > 1e-3
+
+
+def test_a_layer_that_is_bypassed_is_named_although_its_bias_has_the_same_scale() -> None:
+    class KeepsItsMatrix(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.taken = [self.first.weight.detach().clone()]
+
+        def forward(self, values: Tensor) -> Tensor:
+            return self.second(functional.linear(values, self.taken[0].to(values.dtype), self.first.bias))
+
+    torch.manual_seed(0)
+    model, auxiliary = KeepsItsMatrix(), KeepsItsMatrix()
+    plain = copy.deepcopy(model)
+    reparameterize(model, auxiliary, biases=True)
+    set_scales(model, 0.3)
+    with pytest.raises(UnsupportedModuleError, match="first: moving its λ changes no output"):
+        verify(model, plain, random_inputs((2, 4)))
+    assert verify(attached_to_the_second(model), plain, random_inputs((2, 4))).weights[0].weight == "second.weight"
+
+
+def attached_to_the_second(like: nn.Module) -> nn.Module:
+    model = type(like)()
+    model.taken = like.taken
+    reparameterize(model, type(like)(), layers=["second"], biases=True)
+    set_scales(model, 0.3)
+    return model
+
+
+def test_a_scale_that_layers_share_is_checked_for_each_of_them() -> None:
+    model = vit(0)
+    reparameterize(model, vit(1), biases=True)
+    set_scales(model, 0.3)
+    found = verify(model, vit(5), IMAGES)
+    effects = {entry.weight: entry.effects for entry in found.weights}
+    assert len(effects) == 16
+    assert effects["blocks.0.mlp.fc1.weight"] != effects["blocks.0.mlp.fc2.weight"]
+
+
+def test_a_bias_of_keys_that_no_attention_can_notice_is_no_bypass(vision_ops) -> None:
+    model, auxiliary = small_models.model("vit"), small_models.model("vit", 1)
+    reparameterize(model, auxiliary, biases=True)
+    set_scales(model, 0.3)
+    found = verify(model, small_models.model("vit", 2), [small_models.inputs("vit")])
+    assert len(found.weights) == 24
+
+
+def test_the_first_of_named_outputs_is_compared(vision_ops) -> None:
+    model = small_models.model("vit")
+    reparameterize(model, small_models.model("bert", 1))
+    set_scales(model, 0.3)
+    wrong = small_models.model("vit", 2)
+    assert verify(model, wrong, [small_models.inputs("vit")]).error <= 1e-6
+    wrong.config.layer_norm_eps = 0.5
+    wrong.layernorm.eps = 0.5
+    with pytest.raises(ParityError):
+        verify(model, wrong, [small_models.inputs("vit")])
 
 
 def test_without_inputs_nothing_is_proved() -> None:

@@ -43,6 +43,25 @@ def test_a_healthy_model_has_no_findings_without_parents() -> None:
     assert lint_state_dict({**drawn(0), "fc.bias": torch.zeros(4), "ids": torch.arange(4)}) == []
 
 
+UNREADABLE = {
+    "float8_e4m3fn": torch.ones(3, 3).to(torch.float8_e4m3fn),
+    "complex64": torch.ones(3, 3, dtype=torch.complex64),
+    "sparse_coo": torch.eye(3).to_sparse(),
+    "meta device": torch.empty(3, 3, device="meta"),
+    "an int, not a tensor": 3,
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_cannot_be_looked_over_is_told_by_its_kind(kind: str) -> None:
+    tensors = {**drawn(0), "odd": UNREADABLE[kind]}
+    for reference in (None, {"a": tensors}):
+        finding = only(tensors, reference)
+        assert (finding.level, finding.tensor) == ("warning", "odd")
+        assert finding.message.startswith("it was not looked over: ")
+        assert kind in finding.message
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_nan_and_infinite_values_are_errors(value: float) -> None:
     tensors = drawn(0)

@@ -49,6 +49,20 @@ def test_every_problem_is_named_at_once() -> None:
     }
 
 
+def test_a_checkpoint_that_holds_the_tensors_further_inside_is_told_apart_from_them() -> None:
+    models = family()
+    found = problems(models={**models, "a": {"model": models["a"], "epoch": 3}})
+    assert found == {
+        "models.a.model": "it is a dict, not a tensor; give the tensors themselves, by name",
+        "models.a.epoch": "it is an int, not a tensor; give the tensors themselves, by name",
+    }
+
+
+def test_a_module_in_the_place_of_its_tensors_is_refused() -> None:
+    found = problems(models={**family(), "a": torch.nn.Linear(2, 2)})
+    assert found == {"models.a": "it is a Linear, not tensors by name; give its state_dict()"}
+
+
 @pytest.mark.parametrize("density", [0, -0.5, 1.5, float("nan"), "0.5"])
 @pytest.mark.parametrize("method", ["ties", "dare_linear", "dare_ties"])
 def test_a_density_is_above_zero_and_at_most_one(method: str, density: object) -> None:
