@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from english_digits import Clips, clips_of
-from torch import Tensor, nn
+from english_digits import CLIP_S, Clips, clips_of
+from torch import Tensor
 
 from onepath.export.progress import Progress
+from onepath.export.recipe_fit import check_recipe_fits, settings_from_recipe
 from onepath.export.trained import Trained
 from onepath.export.training_values import values_from_payloads
-from onepath.merging.presets import PATHWAY_LAYERS, audio_preset
+from onepath.merging.presets import PATHWAY_LAYERS, Preset, audio_preset
 from onepath.merging.presets.digit_auxiliary import digit_auxiliary
 from onepath.merging.presets.fbank import FbankSettings, measured_constants
 from onepath.training import Rows, rows_from_tensors
@@ -35,7 +37,7 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
         seed: decides everything random.
         progress: told of every epoch.
     """
-    chosen = PathwaySettings.model_validate(dict(settings))
+    chosen = settings_from_recipe(PathwaySettings, settings, source=RECIPE)
     generator = np.random.default_rng(seed)
     with progress.stage("data: spoken digits", 2) as stage:
         training = clips_of("train", TRAINING_CLIPS, generator)
@@ -44,9 +46,11 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
         stage.advance()
     heard = values_from_payloads(RECIPE, "audio", training.payloads)
     torch.manual_seed(seed)
+    preset = sound_pipeline(heard)
+    check_recipe_fits(RECIPE, "audio", preset, classes=10)
     auxiliary, pixels, scanned = digit_auxiliary()
     result = train_with_pathway(
-        sound_encoder(heard),
+        preset.model,
         auxiliary,
         PathwayData(
             target=_rows(heard, training),
@@ -66,10 +70,10 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
     )
 
 
-def sound_encoder(samples: Tensor) -> nn.Module:
-    """Return an untrained encoder whose normalisation is that of these samples, int16 `(clips, samples)`."""
-    constants = measured_constants(samples, BANK)
-    return audio_preset("micro", data=constants, classes=10, patch=PATCH, filterbank=BANK, drop_path=0.0).model
+def sound_pipeline(samples: Tensor) -> Preset:
+    """Return the pipeline, untrained, whose normalisation is that of these samples, int16 `(clips, samples)`."""
+    constants = replace(measured_constants(samples, BANK), seconds=CLIP_S)
+    return audio_preset("micro", data=constants, classes=10, patch=PATCH, filterbank=BANK, drop_path=0.0)
 
 
 def _rows(samples: Tensor, clips: Clips) -> Rows:

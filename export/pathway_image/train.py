@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from onepath.clients.payloads import payload_from_value
 from onepath.export.progress import Progress
+from onepath.export.recipe_fit import check_recipe_fits, settings_from_recipe
 from onepath.export.trained import Trained
 from onepath.export.training_values import values_from_payloads
 from onepath.merging.presets import PATHWAY_LAYERS, audio_preset, image_preset
@@ -41,15 +42,17 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
         seed: decides everything random.
         progress: told of every epoch.
     """
-    chosen = PathwaySettings.model_validate(dict(settings))
+    chosen = settings_from_recipe(PathwaySettings, settings, source=RECIPE)
+    torch.manual_seed(seed)
+    preset = image_preset("micro", classes=10, side=SIDE, patch=PATCH, channels=1, drop_path=0.0)
+    check_recipe_fits(RECIPE, "image", preset, classes=10)
     generator = np.random.default_rng(seed)
     pngs, digits = scanned_digits(generator)
     rows = rows_from_tensors({"image": values_from_payloads(RECIPE, "image", pngs)}, torch.from_numpy(digits))
     training, held_out = torch.arange(len(pngs)).split([TRAINING_SCANS, len(pngs) - TRAINING_SCANS])
     samples, contours = contour_sounds(generator)
-    torch.manual_seed(seed)
     result = train_with_pathway(
-        image_preset("micro", classes=10, side=SIDE, patch=PATCH, channels=1, drop_path=0.0).model,
+        preset.model,
         sound_encoder(samples),
         PathwayData(
             target=rows_at(rows, training),

@@ -11,6 +11,7 @@ import torch
 from solids import SOLIDS, clouds_of
 
 from onepath.export.progress import Progress
+from onepath.export.recipe_fit import check_recipe_fits, settings_from_recipe
 from onepath.export.trained import Trained
 from onepath.export.training_values import values_from_payloads
 from onepath.merging.presets import PATHWAY_LAYERS, PointConstants, point_preset
@@ -19,7 +20,7 @@ from onepath.training import rows_at, rows_from_tensors
 from onepath.training.pathway import PathwayData, PathwaySettings, train_with_pathway
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
-TRAINING_CLOUDS, HELD_OUT_CLOUDS = 600, 150
+TRAINING_CLOUDS, HELD_OUT_CLOUDS = 600, 400
 GROUPS = PointConstants(groups=16, points=128, neighbours=12)
 GROUP_WIDTHS = (32, 64, 128)
 
@@ -32,17 +33,19 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
         seed: decides everything random.
         progress: told of every epoch.
     """
-    chosen = PathwaySettings.model_validate(dict(settings))
+    chosen = settings_from_recipe(PathwaySettings, settings, source=RECIPE)
+    torch.manual_seed(seed)
+    preset = point_preset("micro", data=GROUPS, classes=len(SOLIDS), group_widths=GROUP_WIDTHS)
+    check_recipe_fits(RECIPE, "points", preset, classes=len(SOLIDS))
     generator = np.random.default_rng(seed)
     with progress.stage("data: solids", 1) as stage:
         clouds, kinds = clouds_of(TRAINING_CLOUDS + HELD_OUT_CLOUDS, generator)
         rows = rows_from_tensors({"points": values_from_payloads(RECIPE, "points", clouds)}, torch.from_numpy(kinds))
         stage.advance()
     training, held_out = torch.arange(len(clouds)).split([TRAINING_CLOUDS, HELD_OUT_CLOUDS])
-    torch.manual_seed(seed)
     auxiliary, pixels, scanned = digit_auxiliary()
     result = train_with_pathway(
-        point_preset("micro", data=GROUPS, classes=len(SOLIDS), group_widths=GROUP_WIDTHS).model,
+        preset.model,
         auxiliary,
         PathwayData(
             target=rows_at(rows, training),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onepath.clients.payloads import payload_from_value
 from onepath.export.progress import Progress
+from onepath.export.recipe_fit import check_recipe_fits, settings_from_recipe
 from onepath.export.trained import Trained
 from onepath.export.training_values import values_from_payloads
 from onepath.merging.presets import PATHWAY_LAYERS, ClipConstants, video_preset
@@ -36,17 +37,19 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
         seed: decides everything random.
         progress: told of every epoch.
     """
-    chosen = PathwaySettings.model_validate(dict(settings))
+    chosen = settings_from_recipe(PathwaySettings, settings, source=RECIPE)
+    torch.manual_seed(seed)
+    preset = video_preset("micro", clip=CLIP, classes=len(MOTIONS), tubelet=TUBELET, drop_path=0.0)
+    check_recipe_fits(RECIPE, "video", preset, classes=len(MOTIONS))
     generator = np.random.default_rng(seed)
     with progress.stage("data: moving shapes", 1) as stage:
         clips, motions = moving_shapes(TRAINING_CLIPS + HELD_OUT_CLIPS, generator)
         rows = rows_from_tensors({"video": values_from_payloads(RECIPE, "video", clips)}, torch.from_numpy(motions))
         stage.advance()
     training, held_out = torch.arange(len(clips)).split([TRAINING_CLIPS, HELD_OUT_CLIPS])
-    torch.manual_seed(seed)
     auxiliary, pixels, scanned = digit_auxiliary()
     result = train_with_pathway(
-        video_preset("micro", clip=CLIP, classes=len(MOTIONS), tubelet=TUBELET, drop_path=0.0).model,
+        preset.model,
         auxiliary,
         PathwayData(
             target=rows_at(rows, training),

@@ -15,7 +15,7 @@ CONTEXT: dict[str, Any] = {}  # click's settings
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file with its training code beside it.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write to, a folder for each bundle.")
     ] = Path("build"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +14,16 @@ from onepath.cli.tables import examples, print_table, size_text
 from onepath.contract.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from onepath.export.planned_merges import PlannedMerge
-    from onepath.export.planning import PlannedBundle, RecipePlan
+    from onepath.export.planning import RecipePlan
+    from onepath.export.planning.bundles import PlannedBundle
+    from onepath.export.planning.merges import PlannedMerge
 
 EXAMPLES = examples("onepath plan export/digits/recipe.yaml", "onepath plan --schema > recipe.schema.json")
 CONTEXT: dict[str, Any] = {}  # click's settings
 _PATTERNS_SHOWN = 15
 """Every pattern of four modalities; of more, `--json` has them all."""
+_BLOCKS_SHOWN = 24
+_FIGURE = re.compile(r"\d+(\.\d+)?(e[-+]\d+)?")
 
 
 def command(
@@ -32,13 +36,14 @@ def command(
     """Show what a recipe will do, without training or writing anything.
 
     The Python functions beside the recipe that build its parents are run, and its merges are made in memory, so that
-    all that can be wrong with them is told. Training code is imported, if there are parents, but not run.
+    all that can be wrong with them is told; bundles whose models are known run one held-out row. Training code is
+    imported, if there are parents, but not run.
     """
     if (recipe is None) != schema:
         raise typer.BadParameter("give a recipe, or --schema alone")
     try:
         from onepath.export.planning import plan_from_file
-        from onepath.export.recipe_schema import recipe_schema
+        from onepath.export.recipe.schema import recipe_schema
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "export", purpose="planning a bundle") from error
     if recipe is None:
@@ -91,10 +96,13 @@ def _print_merge(merge: PlannedMerge) -> None:
     title = f"Merge {merge.name}: {merge.method} of {', '.join(merge.sources)}"
     if merge.pairs:
         pairs = [
-            (p.target_weight, f"{p.auxiliary}: {p.auxiliary_weight}", _shape(p.shape), str(p.count), _scales(p.scales))
+            (
+                *(p.target_weight, f"{p.auxiliary}: {p.auxiliary_weight}", _shape(p.shape)),
+                *(str(p.count), _blocks(p.blocks), _scales(p.scales)),
+            )
             for p in merge.pairs
         ]
-        print_table(title, ("weight", "+= λ ·", "shape", "pairs", "λ"), pairs)
+        print_table(title, ("weight", "+= λ ·", "shape", "pairs", "blocks", "λ"), pairs)
     else:
         tensors = [
             (
@@ -106,8 +114,31 @@ def _print_merge(merge: PlannedMerge) -> None:
             for c in merge.coefficients
         ]
         print_table(title, ("method", "coefficients", "tensors", "first", "largest ‖Δ‖/‖W‖"), tensors)
-    for warning in merge.warnings:
-        typer.echo(f"  warning: {warning}")
+    _print_warnings(merge.warnings)
+
+
+def _print_warnings(warnings: Sequence[str]) -> None:
+    """Print the first of the warnings that differ in their tensor and figures alone, and how many there are."""
+    alike: dict[str, list[str]] = {}
+    for warning in warnings:
+        alike.setdefault(_FIGURE.sub("", warning.partition(": ")[2]), []).append(warning)
+    for first, *others in alike.values():
+        more = f" (and {len(others)} more like it; --json has all of them)" if others else ""
+        typer.echo(f"  warning: {first}{more}")
+    if warnings:
+        typer.echo()
+
+
+def _blocks(blocks: Sequence[tuple[int, int]]) -> str:
+    """Return which block of the target gets which of the auxiliary, the first ones of many.
+
+    >>> _blocks([(0, 0), (1, 1)]), _blocks([(0, 0), (1, 0), (2, 1)])
+    ('each its own', '0←0 1←0 2←1')
+    """
+    if all(target == auxiliary for target, auxiliary in blocks):
+        return "each its own" if blocks else ""
+    shown = " ".join(f"{target}←{auxiliary}" for target, auxiliary in blocks[:_BLOCKS_SHOWN])
+    return f"{shown} …" if len(blocks) > _BLOCKS_SHOWN else shown
 
 
 def _scales(scales: tuple[float, float]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from onepath.contract.errors import UnknownPluginError
+from onepath.contract.nearest import did_you_mean
 
 Group = Literal["onepath.modalities", "onepath.merge_methods", "onepath.weight_merges", "onepath.collapse_rules"]
 
@@ -49,7 +49,4 @@ def _distinct(points: Sequence[EntryPoint]) -> list[EntryPoint]:
 
 
 def _unknown(group: str, name: str, known: Sequence[str]) -> str:
-    nearest = get_close_matches(name, known, n=1)
-    meant = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    listed = ", ".join(known) or "none"
-    return f"{group} has no {name!r}{meant}; installed: {listed}"
+    return f"{group} has no {name!r}{did_you_mean(name, known)}; installed: {', '.join(known) or 'none'}"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from torch import nn
 
 from onepath.contract.errors import RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry, ProofStep
+from onepath.export.models.fit import fused_misfit
 from onepath.export.prove import prove_merge, width_of_logits
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_bundles import FusedBundle, MergedBundle
-from onepath.export.recipe_names import encoded_modality
+from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
+from onepath.export.recipe.code import run_code
+from onepath.export.recipe.names import encoded_modality
 from onepath.export.rows import RowSource
 from onepath.export.single import SingleModality
 from onepath.export.sources import Sources
 from onepath.merging.lego import LegoMerge
-from onepath.merging.multimodal import MultimodalModel
 
 
 @dataclass(frozen=True)
@@ -39,71 +39,81 @@ class Assembled:
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
-def assemble(name: str, recipe: Recipe, sources: Sources, entries: Sequence[ModalityEntry], assets: Path) -> Assembled:
-    """Return the model of the recipe's bundle `name`.
+def assemble(name: str, recipe: Recipe, sources: Sources, rows: RowSource) -> Assembled:
+    """Return the model of the recipe's bundle `name`, with the proof of how it was merged.
 
     Raises:
-        RecipeError: a parent or merge is not of the kind that the bundle needs.
+        RecipeError: a model is not of the kind that the bundle needs, or cannot be run on the rows.
         ParityError: the merged model differs from what merging only the present blocks gives.
         UnsupportedModuleError: the blocks cannot be merged.
     """
     bundle = recipe.bundles[name]
+    model, source = model_of_bundle(name, recipe, sources, rows)
+    names = [each for _, each in models_of(bundle)]
     if isinstance(bundle, MergedBundle):
-        return _merged(bundle, recipe, sources, RowSource(_with_rule(entries, "remerge"), assets, sources.trained.rows))
-    by_name = {entry.name: entry for entry in entries}
+        proofs = sources.merge_step(names, model, _proof_of_blocks(bundle, model, sources, source, recipe))
+        details = {"method": bundle.method, "head": bundle.head, "weights": dict(bundle.weights)}
+    else:
+        proofs, details = sources.merge_step(names, model), {bundle.model: bundle.source}
+    return Assembled(model, source, proofs, details | sources.details(names, recipe))
+
+
+def model_of_bundle(name: str, recipe: Recipe, sources: Sources, rows: RowSource) -> tuple[nn.Module, RowSource]:
+    """Return the model of the recipe's bundle `name`, a `MultimodalModel`, and the rows of its modalities.
+
+    Args:
+        name: the bundle's.
+        recipe: the recipe.
+        sources: what its models are made of.
+        rows: held-out ones of all the recipe's modalities.
+
+    Raises:
+        RecipeError: a model is not of the kind that the bundle needs, or cannot be run on the rows.
+        UnsupportedModuleError: the blocks cannot be merged.
+    """
+    bundle = recipe.bundles[name]
+    if isinstance(bundle, MergedBundle):
+        blocks = {modality: sources.block(modality, bundle.blocks) for modality in rows.names}
+        return merge_blocks(blocks, bundle), _with_rule(rows, rows.names, "remerge")
     if isinstance(bundle, FusedBundle):
-        model = sources.fused(bundle.source)
-        _check_fused(name, model, recipe)
-        used = _with_rule([by_name[modality] for modality in model.modalities], "skip")
-        fused = RowSource(used, assets, sources.trained.rows)
-        return _assembled(cast(nn.Module, model), fused, sources, [bundle.source], recipe, {"fused": bundle.source})
-    entry = by_name[encoded_modality(bundle, recipe) or bundle.source]
-    source = RowSource(_with_rule([entry], "remerge"), assets, sources.trained.rows)
-    encoder = sources.encoder(bundle.source)
-    single = SingleModality(entry.name, encoder, width_of_logits(encoder, source))
-    return _assembled(single, source, sources, [bundle.source], recipe, {"encoder": bundle.source})
+        fused = sources.fused(bundle.source)
+        problem = fused_misfit(fused, recipe)
+        if problem:
+            raise RecipeError(recipe.name, [(f"bundles.{name}.source", problem)])
+        return cast(nn.Module, fused), _with_rule(rows, fused.modalities, "skip")
+    return _single(name, bundle, recipe, sources, rows)
 
 
-def _assembled(
-    model: nn.Module,
-    source: RowSource,
-    sources: Sources,
-    names: Sequence[str],
-    recipe: Recipe,
-    details: Mapping[str, Any],  # JSON
-) -> Assembled:
-    proofs = sources.merge_step(names, model)
-    return Assembled(model, source, proofs, dict(details) | sources.details(names, recipe))
+def _single(
+    name: str, bundle: EncoderBundle, recipe: Recipe, sources: Sources, rows: RowSource
+) -> tuple[nn.Module, RowSource]:
+    modality = encoded_modality(bundle, recipe) or bundle.source
+    source, encoder = _with_rule(rows, [modality], "remerge"), sources.encoder(bundle.source)
+    width = run_code(
+        lambda: width_of_logits(encoder, source), source=recipe.name, place=f"bundles.{name}.source, run on one row"
+    )
+    return SingleModality(modality, encoder, width), source
 
 
-def _check_fused(name: str, model: object, recipe: Recipe) -> None:
-    """Check that a bundle's fused model is one, of the recipe's modalities."""
-    lacks = [part for part in ("modalities", "encoders", "absent", "fuse") if not hasattr(model, part)]
-    if lacks:
-        problem = f"is a {type(model).__name__}, which has no {lacks[0]!r}; see onepath.merging.multimodal"
-        raise RecipeError(recipe.name, [(f"bundles.{name}.source", problem)])
-    foreign = [modality for modality in cast(MultimodalModel, model).modalities if modality not in recipe.modalities]
-    if foreign:
-        raise RecipeError(recipe.name, [(f"bundles.{name}.source", f"has {foreign[0]!r}, which the recipe has not")])
+def _with_rule(rows: RowSource, modalities: Sequence[str], rule: AbsentRule) -> RowSource:
+    """Return rows of some modalities, with what their absence means to the model, unless they are required."""
+    by_name = {entry.name: entry for entry in rows.modalities}
+    return replace(rows, modalities=[_ruled(by_name[modality], rule) for modality in modalities])
 
 
-def _with_rule(entries: Sequence[ModalityEntry], rule: AbsentRule) -> list[ModalityEntry]:
-    """Return the modalities with what their absence means to the model, unless they are required."""
-    return [entry if entry.absent == "required" else entry.model_copy(update={"absent": rule}) for entry in entries]
+def _ruled(entry: ModalityEntry, rule: AbsentRule) -> ModalityEntry:
+    return entry if entry.absent == "required" else entry.model_copy(update={"absent": rule})
 
 
-def _merged(bundle: MergedBundle, recipe: Recipe, sources: Sources, source: RowSource) -> Assembled:
-    blocks = {name: sources.block(name, bundle.blocks) for name in source.names}
+def _proof_of_blocks(
+    bundle: MergedBundle, model: nn.Module, sources: Sources, source: RowSource, recipe: Recipe
+) -> ProofStep:
+    blocks = {modality: sources.block(modality, bundle.blocks) for modality in source.names}
 
     def merged_from(names: Sequence[str]) -> nn.Module:
         return merge_blocks({name: blocks[name] for name in names}, bundle)
 
-    model = merged_from(source.names)
-    proof = prove_merge(model, blocks, merged_from, source=source, tolerance=recipe.tolerances.merge)
-    details = {"method": bundle.method, "head": bundle.head, "weights": dict(bundle.weights)}
-    names = [*bundle.blocks.values()]
-    proofs = sources.merge_step(names, model, proof)
-    return Assembled(model, source, proofs, details | sources.details(names, recipe))
+    return prove_merge(model, blocks, merged_from, source=source, tolerance=recipe.tolerances.merge)
 
 
 def merge_blocks(blocks: Mapping[str, nn.Module], bundle: MergedBundle) -> nn.Module:

@@ -9,11 +9,10 @@ from onepath.contract.errors import OnepathError, RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.export.bundling import STEPS, make_bundle
 from onepath.export.held_out_rows import rows_from_file
-from onepath.export.made_models import MadeModel
-from onepath.export.merges import models_from_recipe
+from onepath.export.models import MadeModel, models_from_recipe
 from onepath.export.progress import Progress
 from onepath.export.recipe import Recipe, recipe_from_file
-from onepath.export.recipe_code import folder_on_path
+from onepath.export.recipe.code import folder_on_path
 from onepath.export.rows import RowSource, check_rows
 from onepath.export.sources import Sources
 from onepath.export.training_code import train_from_file
@@ -25,41 +24,42 @@ def build(recipe_path: Path, output: Path, progress: Progress) -> list[Bundle]:
     """Return the bundles of a recipe, written to folders of `output` that are named as the recipe names them.
 
     Args:
-        recipe_path: a recipe in YAML, with its training code beside it.
+        recipe_path: a recipe in YAML, with its code and files beside it.
         output: the folder to write to; a bundle already there is replaced once the new one is whole.
         progress: told of every stage.
 
     Raises:
-        RecipeError: the recipe or its code is wrong; nothing is written.
+        RecipeError: the recipe or its code is wrong; what is found before the first bundle is made leaves nothing
+            written, and labels that do not fit a bundle's scores leave the bundles before it.
         BundleIntegrityError: where a bundle would go there is something else; nothing is trained or written.
         ParityError: a step changed the result by more than its tolerance; that bundle is not written.
         UnsupportedModuleError: a part of a model cannot be merged, collapsed or exported exactly.
     """
     recipe = recipe_from_file(recipe_path)
-    assets = recipe_path.parent / "assets"
     entries = entries_from_recipe(recipe, recipe_path)
     for name in recipe.bundles:
         check_place(output / name)
     with folder_on_path(recipe_path.parent):
         sources = _sources(recipe, recipe_path, progress)
-        check_rows(RowSource(entries, assets, sources.trained.rows), str(recipe_path.parent / _origin(recipe)))
+        rows = RowSource(entries, recipe_path.parent / "assets", sources.trained.rows)
+        check_rows(rows, str(recipe_path.parent / _origin(recipe)))
         bundles = []
         for name in recipe.bundles:
             with progress.stage(f"bundle {name}", STEPS) as stage:
-                path = output / name
-                bundles.append(make_bundle(name, recipe, sources, entries, assets=assets, path=path, stage=stage))
+                bundles.append(make_bundle(name, recipe, sources, rows, path=output / name, stage=stage))
     return bundles
 
 
 def _sources(recipe: Recipe, path: Path, progress: Progress) -> Sources:
+    origin = path.parent / _origin(recipe)
+    read = rows_from_file(origin, recipe) if recipe.code is None else None  # what is wrong with a file is told first
     made: dict[str, MadeModel] = {}
     if recipe.parents:
         with progress.stage("parents and merges", 1) as stage:
             made = models_from_recipe(recipe, path)
             stage.advance()
-    origin = path.parent / _origin(recipe)
-    if recipe.code is None:
-        return Sources(rows_from_file(origin, recipe), made)
+    if read is not None:
+        return Sources(read, made)
     parents = {name: each.model for name, each in made.items()}
     return Sources(train_from_file(origin, recipe, progress, parents=parents), made)
 

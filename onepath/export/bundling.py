@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from onepath.contract.bundle import Bundle
 from onepath.contract.digests import canonical_json
-from onepath.contract.errors import RecipeError
-from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, ModalityEntry, ProofStep
+from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, ProofStep
 from onepath.contract.probes import Probe, ProbeSet
-from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec
+from onepath.contract.tensors import TensorSpec
 from onepath.export.assemble import Assembled, assemble
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.graph import onnx_from_graph
 from onepath.export.held_out_accuracy import accuracy_on_rows
+from onepath.export.outputs import outputs_of_graph
 from onepath.export.progress import Stage
-from onepath.export.proofs import Arrays, Batch
+from onepath.export.proofs import Batch
 from onepath.export.prove import prove_collapse, prove_onnx, run_graph
 from onepath.export.recipe import Recipe
+from onepath.export.recipe.bundles import models_of
 from onepath.export.rows import RowSource
 from onepath.export.sources import Sources
 from onepath.export.trained import Trained
@@ -54,9 +55,8 @@ def make_bundle(
     name: str,
     recipe: Recipe,
     sources: Sources,
-    entries: Sequence[ModalityEntry],
+    rows: RowSource,
     *,
-    assets: Path,
     path: Path,
     stage: Stage,
 ) -> Bundle:
@@ -66,15 +66,15 @@ def make_bundle(
         name: one of the recipe's bundles.
         recipe: the recipe.
         sources: what its models are made of.
-        entries: the recipe's modalities, in order.
-        assets: the folder with a folder of files per modality.
+        rows: held-out ones of the recipe's modalities.
         path: the folder to write.
         stage: told of each of the `STEPS` steps.
     """
     with_step = _Steps(stage)
-    assembled = with_step("merge", lambda: assemble(name, recipe, sources, entries, assets))
-    exported = _export(assembled, recipe, sources.trained, assets, with_step)
-    files = dict(exported.files) | sources.reports()
+    assembled = with_step("merge", lambda: assemble(name, recipe, sources, rows))
+    exported = _export(assembled, recipe, sources.trained, with_step)
+    names = [source for _, source in models_of(recipe.bundles[name])]
+    files = dict(exported.files) | sources.reports(names, recipe)
     return with_step(
         "write",
         lambda: write_bundle(path, files, lambda files: _manifest(name, recipe, sources, assembled, exported, files)),
@@ -92,15 +92,14 @@ class _Steps:
         return done
 
 
-def _export(assembled: Assembled, recipe: Recipe, trained: Trained, assets: Path, step: _Steps) -> _Exported:
+def _export(assembled: Assembled, recipe: Recipe, trained: Trained, step: _Steps) -> _Exported:
     source, export, tolerances = assembled.source, recipe.export, recipe.tolerances
     collapsed = step(
         "collapse",
         lambda: prove_collapse(assembled.model, source=source, tolerances=tolerances, seed=recipe.seed),
     )
     graph = PresenceGraph(collapsed.model, recipe.task).eval()
-    outputs = _output_specs(run_graph(graph, source.mixed(1)))
-    _check_labels(recipe, outputs[0])
+    outputs = outputs_of_graph(graph, source, recipe)
     onnx_bytes = step(
         "export",
         lambda: onnx_from_graph(
@@ -131,7 +130,7 @@ def _export(assembled: Assembled, recipe: Recipe, trained: Trained, assets: Path
     }
     chain = (*assembled.proofs, collapsed.proof, proof)
     return _Exported(
-        outputs, chain, files | _asset_files(assets, source.names), _accuracy(recipe, graph, source, trained)
+        outputs, chain, files | _asset_files(source.assets, source.names), _accuracy(recipe, graph, source, trained)
     )
 
 
@@ -141,20 +140,6 @@ def _accuracy(recipe: Recipe, graph: PresenceGraph, source: RowSource, trained: 
         return {}
     accuracy = accuracy_on_rows(graph, source, trained.targets, batch=recipe.export.max_batch_size)
     return {"test_rows": len(trained.rows), "test_accuracy": accuracy}
-
-
-def _output_specs(outputs: Arrays) -> list[TensorSpec]:
-    return [
-        TensorSpec(name=name, dtype="float32", shape=array.shape[1:])
-        for name, array in outputs.items()
-        if name not in (PRESENCE, ROW_STATUS)
-    ]
-
-
-def _check_labels(recipe: Recipe, scores: TensorSpec) -> None:
-    if recipe.task == "classification" and scores.shape != (len(recipe.labels),):
-        problem = f"there are {len(recipe.labels)}, and the models give scores of shape {scores.shape}"
-        raise RecipeError(recipe.name, [("labels", problem)])
 
 
 def _probes(source: RowSource, per_pattern: int, answer: Callable[[Batch], NDArray[np.generic]]) -> tuple[Probe, ...]:

@@ -82,6 +82,8 @@ def _from_json_lines(path: Path, recipe: Recipe) -> tuple[dict[str, Payloads], l
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise RecipeError(str(path), [("rows", f"cannot be read as JSON Lines: {error}")]) from error
+    if not rows:
+        raise RecipeError(str(path), [("rows", "has no rows to prove the bundles on")])
     if not all(isinstance(row, dict) for row in rows):
         raise RecipeError(str(path), [("rows", "has a line that is no JSON object")])
     _refuse_missing(path, recipe, {name for row in rows for name in row})

@@ -11,10 +11,10 @@ from torch import nn
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.manifest import ProofStep
-from onepath.export.made_models import MadeModel, merged_measurements, merged_parents
+from onepath.export.models.made import MadeModel, merged_measurements, merged_parents
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_merges import sources_of
+from onepath.export.recipe.merges import sources_of
 from onepath.export.trained import Trained
 from onepath.merging.multimodal import MultimodalModel
 
@@ -72,13 +72,24 @@ class Sources:
         )
         return [step]
 
-    def reports(self) -> dict[str, bytes]:
-        """Return the files that say what the merges did and what the linter found; none without parents."""
+    def reports(self, names: Sequence[str], recipe: Recipe) -> dict[str, bytes]:
+        """Return the files that say what merges did and what the linter found; none without parents.
+
+        Args:
+            names: the parents and merges that a bundle names. Training code may have used any, and gets all reported.
+            recipe: the recipe.
+        """
         if not self.made:
             return {}
-        merges = {name: made.report for name, made in self.made.items() if made.report}
-        found = {name: [asdict(finding) for finding in made.findings] for name, made in self.made.items()}
+        used = list(self.made) if recipe.code is not None else self._behind(names, recipe)
+        merges = {name: self.made[name].report for name in used if self.made[name].report}
+        found = {name: [asdict(finding) for finding in self.made[name].findings] for name in used}
         return {MERGE_REPORT: canonical_json(finite(merges)), LINT_REPORT: canonical_json(finite(found))}
+
+    def _behind(self, names: Sequence[str], recipe: Recipe) -> list[str]:
+        """Return the parents and merges that went into some of them, in the recipe's order."""
+        behind = {*merges_behind(names, recipe), *merged_parents(*(self.made[name] for name in names))}
+        return [name for name in self.made if name in behind]
 
     def details(self, names: Sequence[str], recipe: Recipe) -> dict[str, Any]:  # JSON
         """Return how the parents and merges that a bundle names were made, for people."""

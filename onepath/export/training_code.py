@@ -12,10 +12,12 @@ from torch import nn
 from onepath.contract.errors import RecipeError
 from onepath.export.progress import Progress
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_bundles import EncoderBundle, FusedBundle, MergedBundle
-from onepath.export.recipe_code import folder_on_path, module_from_file, run_code
-from onepath.export.recipe_names import unused_problems
+from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle
+from onepath.export.recipe.code import folder_on_path, module_from_file, run_code
+from onepath.export.recipe.names import problems_without_training
 from onepath.export.trained import Trained
+
+_SIGNATURE = "(settings, *, seed, progress)"
 
 
 def train_from_file(
@@ -61,20 +63,20 @@ def takes_parents(path: Path) -> bool:
 def _trained(path: Path, recipe: Recipe, progress: Progress, parents: Mapping[str, nn.Module]) -> Any:  # to be checked
     train = _train_function(path)
     if "parents" not in inspect.signature(train).parameters:
-        check_all_used(path, recipe)
+        check_without_parents(path, recipe)
         return train(recipe.settings, seed=recipe.seed, progress=progress)
     return train(recipe.settings, seed=recipe.seed, progress=progress, parents=parents)
 
 
-def check_all_used(path: Path, recipe: Recipe) -> None:
-    """Check that each parent and merge is used, where the training code takes none.
+def check_without_parents(path: Path, recipe: Recipe) -> None:
+    """Check that each parent and merge has a use, where the training code takes none of them.
 
     Raises:
-        RecipeError: naming those that are not.
+        RecipeError: naming those that are used by nothing, or that nobody trains.
     """
     problems = [
         (name, f"{problem}, or give the function `train` of {path.name} a parameter `parents`")
-        for name, problem in unused_problems(recipe)
+        for name, problem in problems_without_training(recipe)
     ]
     if problems:
         raise RecipeError(str(path), problems)
@@ -83,7 +85,14 @@ def check_all_used(path: Path, recipe: Recipe) -> None:
 def _train_function(path: Path) -> Callable[..., Any]:  # a `TrainingCode`, whose result is checked
     train = getattr(module_from_file(path), "train", None)
     if not callable(train):
-        raise RecipeError(str(path), [("train", "the file has no function `train(settings, *, seed, progress)`")])
+        raise RecipeError(str(path), [("train", f"the file has no function `train{_SIGNATURE}`")])
+    signature = inspect.signature(train)
+    given = dict.fromkeys(["seed", "progress", *(["parents"] if "parents" in signature.parameters else [])])
+    try:
+        signature.bind({}, **given)
+    except TypeError as error:
+        problem = f"cannot be called as `train{_SIGNATURE}`, or with `parents` too: {error}"
+        raise RecipeError(str(path), [("train", problem)]) from error
     return cast(Callable[..., Any], train)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onepath.export.recipe import recipe_from_file
+from onepath.export.recipe_fit import modality_from_recipe
 from onepath.modalities import processor_from_settings
 
 
@@ -22,10 +22,10 @@ def values_from_payloads(recipe: Path, modality: str, payloads: Sequence[bytes])
         payloads: at least one.
 
     Raises:
-        RecipeError: the recipe cannot be read.
+        RecipeError: the recipe cannot be read, or has no such modality.
         PayloadError: a payload cannot be used; nothing is left out in silence.
     """
-    entry = recipe_from_file(recipe).modalities[modality]
+    _, entry = modality_from_recipe(recipe, modality)
     assets = recipe.parent / "assets" / modality
     processor = processor_from_settings(modality, entry.kind, entry.settings, entry.limits, assets)
     return torch.from_numpy(np.stack([processor.decode(payload) for payload in payloads]))

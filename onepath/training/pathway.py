@@ -8,15 +8,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from onepath.contract.tensors import Closed
 from onepath.merging.reparameterization import parameter_groups, reparameterize, scales
-from onepath.training.data import Dataset
-from onepath.training.evaluation import evaluate
+from onepath.training.data import Dataset, Target
+from onepath.training.evaluation import finite, metric_from_name
+from onepath.training.forward import predictions
 from onepath.training.history import EpochRecord
+from onepath.training.metrics import Interval, bootstrap_interval
 from onepath.training.reproducible import reproducible
 from onepath.training.settings import NotNegative, Positive, Probability, TrainerSettings
 from onepath.training.trainer import fit
@@ -78,7 +82,7 @@ class PathwayResult:
         accuracies: fraction of the held-out rows that are answered right: by the target `alone`, then `with_pathway`
             and `without_pathway` after as much further training.
         gain: of the fraction with the pathway over that without it, on the same rows; where its interval holds 0, the
-            rows do not tell whether the pathway helps.
+            rows do not tell whether the pathway helps. It is of one training: another seed moves the gain too.
         scales: the trained λ of each layer.
     """
 
@@ -130,39 +134,39 @@ def train_with_pathway(
 
     def run(title: str, model: nn.Module, rows: Dataset, epochs: int) -> None:
         with stages(title, epochs) as stage:
-            loss = _fitted(model, rows, epochs, settings, seed=seed, stage=stage)
+            chosen = _trainer_settings(settings, epochs, seed)
+            loss = _fitted(model, rows, chosen, groups=_groups(model, settings), stage=stage)
             if rows is data.target:
-                right.append(_right(model, data.held_out))
-                stage.note(f"{loss}, {right[-1].mean():.1%} of held-out rows right")
+                answers.append(_answers(model, data.held_out))
+                stage.note(f"{loss}, {_accuracy(answers[-1], data.held_out.target):.1%} of held-out rows right")
 
-    right: list[NDArray[np.bool_]] = []
+    answers: list[Tensor] = []
     run("auxiliary, alone", auxiliary, data.auxiliary, settings.auxiliary_epochs)
     run("target, alone", target, data.target, settings.epochs)
     plain = copy.deepcopy(target)
     reparameterize(target, auxiliary, layers=layers)
     run("target, on with the auxiliary's weights", target, data.target, settings.pathway_epochs)
     run("target, on without them", plain, data.target, settings.pathway_epochs)
+    accuracies = [_accuracy(each, data.held_out.target) for each in answers]
     return PathwayResult(
         target,
-        held_out_rows=len(right[0]),
-        accuracies={name: float(part.mean()) for name, part in zip(_STAGES, right, strict=True)},
-        gain=_gain(right[1], right[2], seed),
+        held_out_rows=len(answers[0]),
+        accuracies=dict(zip(("alone", "with_pathway", "without_pathway"), accuracies, strict=True)),
+        gain=_gain(answers[1], answers[2], data.held_out.target, seed=seed),
         scales={path: values[0] for path, values in scales(target).items()},
     )
 
 
 def _fitted(
-    model: nn.Module, rows: Dataset, epochs: int, settings: PathwaySettings, *, seed: int, stage: Any
-) -> str:  # stage: has `advance()` and `note(text)`
-    """Train a model, tell of every epoch, and return what the last one told."""
+    model: nn.Module, rows: Dataset, settings: TrainerSettings, *, groups: Sequence[dict[str, Any]], stage: Any
+) -> str:  # groups: what torch optimisers take; stage: has `advance()` and `note(text)`
+    """Train a model, tell of every epoch, and return what was told of the last."""
 
     def tell(record: EpochRecord) -> None:
         stage.advance()
         stage.note(_loss(record))
 
-    chosen = _trainer_settings(settings, epochs, seed)
-    history = fit(model, rows, None, chosen, groups=_groups(model, settings), report=tell)
-    return _loss(history.epochs[-1])
+    return _loss(fit(model, rows, None, settings, groups=groups, report=tell).best)
 
 
 def _loss(record: EpochRecord) -> str:
@@ -192,18 +196,21 @@ def _groups(model: nn.Module, settings: PathwaySettings) -> list[dict[str, Any]]
     )
 
 
-def _right(model: nn.Module, held_out: Dataset) -> NDArray[np.bool_]:
-    """Return which rows' highest score is at their class, `(rows,)`."""
+def _answers(model: nn.Module, held_out: Dataset) -> Tensor:
     with reproducible(0, threads=1, device=torch.device("cpu")):
-        answers = finite(predictions(model, held_out))
-    check_fit(answers, held_out.target)
-    right: NDArray[np.bool_] = (answers.argmax(dim=1) == held_out.target).numpy()
-    return right
+        return finite(predictions(model, held_out))
 
 
-def _gain(with_pathway: NDArray[np.bool_], without: NDArray[np.bool_], seed: int) -> Interval:
-    difference = with_pathway.astype(np.float64) - without
-    return bootstrap_interval(lambda rows: float(difference[rows].mean()), len(difference), seed=seed)
+def _accuracy(answers: Tensor, target: Target) -> float:
+    return metric_from_name("accuracy").of(answers, target)
+
+
+def _gain(with_pathway: Tensor, without: Tensor, target: Target, *, seed: int) -> Interval:
+    def gain(positions: NDArray[np.int64]) -> float:
+        rows = torch.from_numpy(positions)
+        return _accuracy(with_pathway[rows], target[rows]) - _accuracy(without[rows], target[rows])
+
+    return bootstrap_interval(gain, len(with_pathway), seed=seed)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

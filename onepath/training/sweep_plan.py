@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import RecipeError
 from onepath.contract.tensors import Closed
+from onepath.contract.yaml_files import yaml_from_file
 from onepath.training.settings import Seed, TrainerSettings
-from onepath.training.yaml_files import yaml_from_file
 
 Problems = list[tuple[str, str]]
 DottedPath = Annotated[str, Field(pattern=r"^(settings|model)(\.[^.]+)+$")]

@@ -53,3 +53,13 @@ def test_every_problem_is_named_and_the_exit_code_is_1(onepath, recipe):
     assert found.exit_code == 1
     assert "merges.round.method: 'circle' is not installed" in found.stderr
     assert "merges.extended.target: 'men' is neither a parent nor a merge" in found.stderr
+
+
+def test_warnings_alike_but_for_their_tensor_and_figures_are_one_line(onepath, recipe):
+    recipe.write_text(recipe.read_text().replace("left: 3\n      right: 1", "left: 300\n      right: -299"))
+    lines = onepath("plan", recipe).stdout.splitlines()
+    (shown,) = (line for line in lines if line.startswith("  warning: first.weight: its norm is "))
+    told = json.loads(onepath("plan", recipe, "--json").stdout)["merges"][0]["warnings"]
+    alike = [warning for warning in told if ": its norm is " in warning]
+    assert len(alike) == 8  # of three linear layers and a norm
+    assert shown.endswith("(and 7 more like it; --json has all of them)")

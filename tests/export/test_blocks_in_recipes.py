@@ -1,6 +1,7 @@
 """Merged and fused bundles whose models are a recipe's parents and merges."""
 
 import json
+import re
 
 import numpy as np
 import onnxruntime as ort
@@ -9,10 +10,11 @@ import torch
 
 from onepath.contract.errors import RecipeError
 from onepath.export.build import build
-from onepath.export.merges import models_from_recipe
+from onepath.export.models import models_from_recipe
+from onepath.export.planning import plan_from_file
 from onepath.export.progress import SilentProgress
 from onepath.export.recipe import recipe_from_file
-from onepath.export.recipe_code import folder_on_path
+from onepath.export.recipe.code import folder_on_path
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
@@ -118,18 +120,36 @@ def test_a_parent_may_be_a_fused_model(bundles):
     assert list(manifest.details["parents"]) == ["fused"]
 
 
+BLOCK = {"build": "models.py:block", "settings": {"inputs": 4}}
+LINEAR = {"build": "models.py:linear"}
+
+
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("parent", "bundle", "told"),
     [
+        (BLOCK, {"model": "fused", "source": "one"}, "source: 'one' is a LegoBlock, which has no 'modalities'"),
         (
-            {"build": "models.py:block", "settings": {"inputs": 4}},
-            r"bundles\.chain\.source: is a LegoBlock, which has no",
+            {"build": "models.py:fuse", "settings": {"name": "smell"}},
+            {"model": "fused", "source": "one"},
+            "source: 'one' has the modality 'smell'",
         ),
-        ({"build": "models.py:fuse", "settings": {"name": "smell"}}, r"bundles\.chain\.source: has 'smell', which"),
+        (
+            {"build": "models.py:fuse", "settings": {"name": "flower"}},
+            {"model": "encoder", "source": "one", "modality": "note"},
+            "source: 'one' is a LegoFuse, of several modalities",
+        ),
+        (
+            LINEAR,
+            {"model": "merged", "blocks": dict.fromkeys(("flower", "note"), "one")},
+            "blocks.note: 'one' is a Linear; wrap",
+        ),
     ],
 )
-def test_a_parent_that_is_no_fused_model_of_the_modalities_is_told(tmp_path, change, told):
-    bundles = {"chain": CHANGES["bundles"]["chain"]}
-    path = recipe_of(tmp_path, bundles=bundles, merges={}, parents={"fused": change})
-    with pytest.raises(RecipeError, match=told):
-        build(path, tmp_path / "out", SilentProgress())
+def test_a_parent_of_another_kind_is_told_by_plan_and_build_before_anything_is_written(tmp_path, parent, bundle, told):
+    sound = {"sound": {"model": "encoder", "source": "other", "modality": "flower"}}
+    path = recipe_of(tmp_path, bundles=sound | {"odd": bundle}, merges={}, parents={"other": BLOCK, "one": parent})
+    (tmp_path / "models.py").write_text(f"{CODE}\n\ndef linear(settings):\n    return nn.Linear(4, 3)\n")
+    for run in (plan_from_file, lambda path: build(path, tmp_path / "out", SilentProgress())):
+        with pytest.raises(RecipeError, match=re.escape(f"bundles.odd.{told}")):
+            run(path)
+    assert not [*(tmp_path / "out").iterdir()]

@@ -96,3 +96,8 @@ def test_a_column_of_another_kind_is_named(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     with pytest.raises(RecipeError, match=r"rows\.picture: .*which is no image"):
         rows_from_file(tmp_path / "rows.parquet", RECIPE)
+
+
+def test_a_file_without_rows_says_so(tmp_path):
+    with pytest.raises(RecipeError, match="rows: has no rows"):
+        rows_from_file(lines(tmp_path, []), RECIPE)

@@ -6,7 +6,7 @@ import torch
 
 from onepath.export.progress import SilentProgress
 from onepath.export.recipe import recipe_from_file
-from onepath.export.recipe_code import folder_on_path, module_from_file
+from onepath.export.recipe.code import folder_on_path, module_from_file
 from onepath.export.trained import Trained
 from onepath.export.training_code import train_from_file
 from onepath.export.training_values import values_from_payloads

@@ -9,10 +9,10 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from onepath.contract.errors import RecipeError, UnsupportedModuleError
-from onepath.export.parent_weights import load_weights
-from onepath.export.parents import parents_from_recipe
+from onepath.export.models.checkpoints import load_weights
+from onepath.export.models.parents import parents_from_recipe
 from onepath.export.recipe import recipe_from_file
-from onepath.export.recipe_code import folder_on_path
+from onepath.export.recipe.code import folder_on_path
 from tests.export.soup import parents, write_soup
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         ('{"weight_map": {}}', "names no tensors"),
         ('{"weight_map": {"0.weight": "../a.safetensors"}}', "no .safetensors file beside it"),
         ('{"weight_map": {"0.weight": "a.bin"}}', "no .safetensors file beside it"),
-        ('{"weight_map": {"0.weight": "gone.safetensors"}}', "not a readable safetensors file"),
+        ('{"weight_map": {"0.weight": "gone.safetensors"}}', r"names gone\.safetensors, and there is no such file"),
         ('{"weight_map": {"0.weight": "a.safetensors"}}', "does not hold the tensors that the index names"),
     ],
 )

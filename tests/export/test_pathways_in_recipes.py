@@ -8,10 +8,11 @@ from safetensors.numpy import load_file
 
 from onepath.contract.errors import RecipeError
 from onepath.export.build import build
-from onepath.export.merges import models_from_recipe
+from onepath.export.models import models_from_recipe
+from onepath.export.planning import plan_from_file
 from onepath.export.progress import SilentProgress
 from onepath.export.recipe import recipe_from_file
-from onepath.export.recipe_code import folder_on_path
+from onepath.export.recipe.code import folder_on_path
 from onepath.merging.reparameterization import collapsed_state_dict, reparameterize, save_light, scales
 from tests.export.soup import answers, flowers, merged_by, parents, write_soup
 
@@ -100,6 +101,13 @@ def test_models_that_nobody_takes_are_told_where_training_takes_no_parents(tmp_p
     path.write_text(recipe)
     with pytest.raises(RecipeError, match=r"merges\.extended: is used by no merge .* a parameter `parents`"):
         build(path, tmp_path / "out", SilentProgress())
+
+
+def test_scales_that_the_training_code_cannot_train_are_told_by_plan_and_build(tmp_path):
+    path = recipe_of(tmp_path, UNTRAINED, WITHOUT)
+    for run in (plan_from_file, lambda path: build(path, tmp_path / "out", SilentProgress())):
+        with pytest.raises(RecipeError, match=r"merges\.extended\.auxiliaries\.0\.scales: are not given, and no code"):
+            run(path)
 
 
 def test_one_scale_is_that_of_every_layer(tmp_path):

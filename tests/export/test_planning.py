@@ -7,13 +7,19 @@ import pytest
 import yaml
 
 from onepath.contract.errors import RecipeError
+from onepath.export.models import models_from_recipe
 from onepath.export.planning import plan_from_file
+from onepath.export.planning.merges import planned_merges
+from onepath.export.recipe import recipe_from_file
+from onepath.export.recipe.code import folder_on_path
 from tests.export.soup import merged_by, parents, write_soup
 from tests.export.test_build import RECIPE
 from tests.export.test_pathways_in_recipes import TRAIN, UNTRAINED, recipe_of
 
 NUMBERS = (4 * 8 + 8) + (8 * 8 + 8) + (8 * 3 + 3) + 2 * 8 + 1
 """Of one parent of the soup: three linear layers, a norm, and the count of steps."""
+
+TAKES_MEAN = {"soup": {"model": "encoder", "source": "mean"}}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,30 @@ def test_pairs_that_differ_in_their_block_alone_are_one_line(tmp_path):
     (pairs,) = plan_from_file(path).merges[0].pairs
     assert (pairs.target_weight, pairs.auxiliary_weight, pairs.count) == ("{i}.weight", "{i}.weight", 3)
     assert pairs.scales == (-1.0, 0.5)
+    assert pairs.blocks == ((0, 0), (1, 1), (2, 2))
+
+
+DEEP = """
+from torch import nn
+
+def classifier(settings):
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    return nn.TransformerEncoder(layer, settings["depth"], enable_nested_tensor=False)
+"""
+
+
+def test_blocks_are_shown_as_the_depth_policy_pairs_them(tmp_path):
+    parents = {name: {"build": "models.py:classifier", "settings": {"depth": d}} for name, d in (("a", 4), ("b", 2))}
+    auxiliary = {"model": "b", "depth": "stretch", "scales": 0.5, "roles": ["fc1"]}
+    merges = {"mean": {"method": "cross_modal", "target": "a", "auxiliaries": [auxiliary]}}
+    path = write_soup(tmp_path, parents=parents, merges=merges, bundles=TAKES_MEAN)
+    recipe = recipe_from_file(path)
+    (tmp_path / "models.py").write_text(DEEP)
+    with folder_on_path(tmp_path):
+        (merge,) = planned_merges(recipe, models_from_recipe(recipe, path))
+    assert [(pairs.target_weight, pairs.blocks) for pairs in merge.pairs] == [
+        ("layers.{i}.linear1.weight", ((0, 0), (1, 0), (2, 1), (3, 1)))
+    ]
 
 
 def test_bundles_have_their_steps_and_their_sizes_before_and_after_the_collapse(plan):
@@ -136,12 +166,30 @@ def test_training_code_is_not_run(tmp_path):
     )
     plan = plan_from_file(path)
     assert plan.merges[1].pairs[0].scales == (0.0, 0.0)
+    assert {bundle.steps for bundle in plan.bundles} == {("merge, unless trained further", "collapse", "onnx")}
 
 
 def test_held_out_rows_are_checked(tmp_path):
     path = write_soup(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"flower": "no table", "target": 0}\n')
     with pytest.raises(RecipeError, match=r"rows\.0\.flower: cannot be used"):
+        plan_from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": ["setosa", "versicolor", "virginica", "odd"]}, r"labels: there are 4, .* scores of shape \(3,\)"),
+        ({"build": "models.py:wide"}, r"bundles\.soup\.source, run on one row: raised RuntimeError"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_recipe_is_told(tmp_path, changes, told):
+    parent = {"build": changes.pop("build", "models.py:classifier"), "settings": {"width": 8}}
+    bundles = {"soup": {"model": "encoder", "source": "left"}}
+    path = write_soup(tmp_path, parents={"left": parent}, merges={}, bundles=bundles, **changes)
+    with (tmp_path / "models.py").open("a") as code:
+        code.write("\n\ndef wide(settings):\n    return nn.Sequential(nn.Flatten(), nn.Linear(5, 3))\n")
+    with pytest.raises(RecipeError, match=told):
         plan_from_file(path)
 
 

@@ -13,7 +13,10 @@ GOOD = {
     "task": "classification",
     "labels": ["no", "yes"],
     "code": "train.py",
-    "modalities": {"image": {"kind": "image"}, "text": {"kind": "text"}},
+    "modalities": {
+        "image": {"kind": "image", "settings": {"height": 4, "width": 4, "channels": 1}},
+        "text": {"kind": "text", "settings": {"tokenizer": "characters", "length": 4}},
+    },
     "bundles": {"toy": {"model": "merged"}, "toy-image": {"model": "encoder", "source": "image"}},
 }
 
@@ -78,6 +81,8 @@ def test_code_that_is_not_there_is_named(tmp_path):
         ("def train(settings, *, seed, progress): return 1 / 0", "raised ZeroDivisionError: division by zero"),
         ("import nothing_of_that_name", "raised ModuleNotFoundError.*nothing_of_that_name"),
         ("def train(:", "raised SyntaxError"),
+        ("def train(settings, seed): ...", r"cannot be called as `train\(settings, \*, seed, progress\)`"),
+        ("def train(settings, *, seed, progress, rows): ...", "missing a required (keyword-only )?argument: 'rows'"),
     ],
 )
 def test_training_code_that_does_not_fit_is_refused(tmp_path, code, message):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from onepath.export.recipe_schema import recipe_schema
+from onepath.export.recipe.schema import recipe_schema
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted([*ROOT.glob("export/*/recipe.yaml"), *Path(__file__).parent.glob("*_recipe/recipe.yaml")])

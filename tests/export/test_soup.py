@@ -11,11 +11,11 @@ from safetensors.numpy import load_file, save_file
 from onepath.contract.bundle import open_bundle
 from onepath.contract.errors import ParityError, RecipeError
 from onepath.export.build import build
-from onepath.export.merge_parity import measured_weights
-from onepath.export.merges import models_from_recipe
+from onepath.export.models import models_from_recipe
+from onepath.export.models.parity import measured_weights
 from onepath.export.progress import SilentProgress
 from onepath.export.recipe import recipe_from_file
-from onepath.export.recipe_code import folder_on_path
+from onepath.export.recipe.code import folder_on_path
 from tests.export.soup import answers, flowers, merged_by, parents, write_soup
 
 
@@ -126,7 +126,7 @@ def test_the_accuracy_on_the_file_of_rows_is_recorded(bundles):
 
 
 def test_the_coefficients_of_every_tensor_are_reported(bundles):
-    report = json.loads((bundles["soup-mean"].path / "reports" / "merges.json").read_text())
+    report = json.loads((bundles["soup-agreed"].path / "reports" / "merges.json").read_text())
     tensors = {tensor["name"]: tensor for tensor in report["agreed"]["tensors"]}
     assert tensors["head.weight"]["method"] == "linear"
     assert tensors["head.weight"]["coefficients"] == {"left": 0.5, "right": 0.5}
@@ -135,6 +135,12 @@ def test_the_coefficients_of_every_tensor_are_reported(bundles):
     before, after = parents()["base"]["first.weight"], merged_by("agreed")["first.weight"]
     change = np.linalg.norm(after.astype(np.float64) - before) / np.linalg.norm(before.astype(np.float64))
     assert tensors["first.weight"]["relative_change"] == pytest.approx(change, rel=1e-5)
+
+
+def test_a_bundle_reports_what_went_into_it_and_nothing_else(bundles):
+    reports = bundles["soup-extended"].path / "reports"
+    assert set(json.loads((reports / "merges.json").read_text())) == {"mean", "extended"}
+    assert set(json.loads((reports / "lint.json").read_text())) == {"base", "left", "right", "mean", "extended"}
 
 
 def test_what_the_linter_found_is_reported(tmp_path):
@@ -162,6 +168,19 @@ def test_an_error_of_the_linter_stops_the_build_and_nothing_is_written(tmp_path)
         build(path, tmp_path / "out", SilentProgress())
     assert {where for where, _ in refused.value.problems} == {"parents.left.first.bias", "parents.left.head.weight"}
     assert not [*(tmp_path / "out").glob("*")]
+
+
+def test_a_merge_that_overflows_is_told_by_the_linter_tensor_by_tensor(tmp_path):
+    merges = {"mean": {"method": "task_arithmetic", "base": "base", "models": {"left": 1e300}}}
+    kept = {name: parent("models.py:classifier", f"{name}.safetensors") for name in ("base", "left")}
+    bundle = {"soup": {"model": "encoder", "source": "mean"}}
+    path = write_soup(tmp_path, parents=kept, merges=merges, bundles=bundle)
+    with pytest.raises(RecipeError) as refused:
+        build(path, tmp_path / "out", SilentProgress())
+    assert {where for where, _ in refused.value.problems} == {
+        f"merges.mean.{name}" for name in parents()["left"] if name != "steps"
+    }
+    assert "are NaN or infinite" in str(refused.value)
 
 
 def test_weights_that_are_not_those_of_the_merge_fail_its_proof():

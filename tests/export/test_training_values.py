@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onepath.contract.errors import PayloadError
+from onepath.contract.errors import PayloadError, RecipeError
 from onepath.export.training_values import values_from_payloads
 
 RECIPE = Path(__file__).parent / "toy_recipe" / "recipe.yaml"
@@ -29,3 +29,8 @@ def test_payloads_are_decoded_by_the_recipes_settings() -> None:
 def test_a_payload_that_cannot_be_used_is_an_error() -> None:
     with pytest.raises(PayloadError):
         values_from_payloads(RECIPE, "picture", [png(7), b"no picture"])
+
+
+def test_a_modality_that_the_recipe_has_not_is_an_error_that_names_those_it_has() -> None:
+    with pytest.raises(RecipeError, match=r"modalities: there is no 'photo', .*; there is picture"):
+        values_from_payloads(RECIPE, "photo", [png(7)])

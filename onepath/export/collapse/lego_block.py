@@ -12,6 +12,7 @@ from onepath.export.collapse.lego_chain import CollapsedChain, has_half_rows
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
+from onepath.merging.encoders import AttentionMIL
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import half_length
@@ -46,15 +47,14 @@ class CollapsedLegoBlock(nn.Module):
 def lego_block(module: nn.Module) -> Folding | None:
     """Fold a `LegoBlock` into a `CollapsedLegoBlock`.
 
-    Requires: no dropout that acts, as in eval mode; no `compat`.
+    Requires: no dropout that acts, as in eval mode; no `compat`, in its encoder neither.
 
     Ensures: the logits of eval mode, equal in real arithmetic, for any number of rows; the encoder is the block's own.
     """
     if not isinstance(module, LegoBlock):
         return None
     name = f"the LegoBlock around a {type(module.encoder).__name__}" if module.encoder else "the LegoBlock"
-    refuse_published(name, module.settings.compat)
-    refuse_dropout(name, module)
+    refuse_unfoldable(name, module)
     with torch.no_grad():
         return Folding(CollapsedLegoBlock(module), (FoldedLayer("", "lego_block", folded_parts(module)),))
 
@@ -74,23 +74,23 @@ def folded_parts(block: LegoBlock) -> str:
     return "; ".join(parts)
 
 
-def refuse_dropout(name: str, block: LegoBlock) -> None:
-    """Check that no dropout acts in what the collapse of a block folds; that of its encoder is kept, and may.
+def refuse_unfoldable(name: str, block: LegoBlock) -> None:
+    """Check that a block has not the published form, that its encoder has not, and that no dropout of its own acts.
+
+    Dropout in its encoder is kept, and may act.
 
     Args:
         name: what to call the block in the message.
         block: to look into.
 
     Raises:
-        UnsupportedModuleError: a layer of the block is in training mode, and drops values there.
+        UnsupportedModuleError: it has, or a layer of the block is in training mode and drops values there.
     """
-    for module in (*block.layers.modules(), *(block.mixers.modules() if block.mixers is not None else ())):
-        if module.training and _dropout(module) > 0:
-            raise UnsupportedModuleError(
-                name,
-                f"it is in training mode with dropout {_dropout(module)}, and a collapsed block equals eval mode only",
-                "call .eval() on the model first",
-            )
+    refuse_published(name, block.settings.compat)
+    for module in block.modules():
+        if isinstance(module, AttentionMIL):
+            refuse_published(f"the AttentionMIL of {name}", module.compat)
+    _refuse_dropout(name, block)
 
 
 def refuse_published(name: str, compat: str | None) -> None:
@@ -107,6 +107,16 @@ def refuse_published(name: str, compat: str | None) -> None:
         raise UnsupportedModuleError(
             f"{name} with compat={compat!r}", "it is for comparisons only", "build it without compat"
         )
+
+
+def _refuse_dropout(name: str, block: LegoBlock) -> None:
+    for module in (*block.layers.modules(), *(block.mixers.modules() if block.mixers is not None else ())):
+        if module.training and _dropout(module) > 0:
+            raise UnsupportedModuleError(
+                name,
+                f"it is in training mode with dropout {_dropout(module)}, and a collapsed block equals eval mode only",
+                "call .eval() on the model first",
+            )
 
 
 def _dropout(module: nn.Module) -> float:

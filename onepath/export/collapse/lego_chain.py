@@ -11,7 +11,7 @@ from torch.nn import functional
 from onepath.export.collapse.constants import constant, linear_after_norm, linear_from
 from onepath.export.collapse.lego_context import has_half_keys, unrolled_layers
 from onepath.merging.lego.block import LegoBlock
-from onepath.merging.lego.domain import SMALLEST_NORM
+from onepath.merging.lego.domain import root
 from onepath.merging.lego.fourier import Spectrum, averaged, half_length, row_counts
 from onepath.merging.lego.layers import LEAK, CrossAttention, GatedFeedForward, attended, gated
 
@@ -123,7 +123,7 @@ class CollapsedChain(nn.Module):
         # Parseval: a latent column's squared norm is its spectrum's, divided by the number of rows; so for features.
         square = state.real.square() + imag.square()
         mean = averaged(square, self.shares).unsqueeze(1) if self.fourier_dim == 1 else square.mean(2, keepdim=True)
-        norm = mean.clamp(min=SMALLEST_NORM**2).sqrt()
+        norm = root(mean)
         return Spectrum(state.real / norm, imag / norm)
 
     def step(self, index: int, start: Spectrum, features: Tensor) -> Spectrum:

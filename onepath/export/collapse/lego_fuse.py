@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onepath.export.collapse.lego_block import folded_parts, refuse_dropout, refuse_published
+from onepath.export.collapse.lego_block import folded_parts, refuse_published, refuse_unfoldable
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block, features_shape
 from onepath.export.collapse.lego_heads import folded_heads
@@ -71,7 +71,8 @@ class CollapsedLegoFuse(nn.Module):
 def lego_fuse(module: nn.Module) -> Folding | None:
     """Fold a `LegoFuse` into a `CollapsedLegoFuse`.
 
-    Requires: no dropout that acts, as in eval mode; no `compat`; every block's number of tokens is set.
+    Requires: no dropout that acts, as in eval mode; no `compat`, in no encoder either; every block's number of tokens
+    is set.
 
     Ensures: the scores of eval mode, equal in real arithmetic, for every presence pattern; the encoders are the
     blocks' own.
@@ -80,8 +81,7 @@ def lego_fuse(module: nn.Module) -> Folding | None:
         return None
     refuse_published("a LegoFuse", module.compat)
     for name, block in module.blocks.items():
-        refuse_published(f"block {name}", block.settings.compat)
-        refuse_dropout(f"block {name}", block)
+        refuse_unfoldable(f"block {name}", block)
     layers = [
         FoldedLayer(f"encoders.{name}", "lego_fuse", folded_parts(block)) for name, block in module.blocks.items()
     ]

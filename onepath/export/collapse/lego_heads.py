@@ -11,6 +11,9 @@ from onepath.merging.lego.fuse import LegoFuse
 from onepath.merging.lego.heads import HeadTable, merged_heads, subset_weights
 from onepath.merging.lego.merge import LegoMerge
 
+_AT_ONCE = 256
+"""How many heads are merged at once, so that twelve blocks take hundreds of MiB on the way, and not thousands."""
+
 
 class FoldedHeads(nn.Module):
     """A head for each presence pattern, picked row by row.
@@ -36,4 +39,5 @@ def folded_heads(model: LegoMerge | LegoFuse) -> FoldedHeads:
     heads = [block.head for block in model.blocks.values()]
     with torch.no_grad():
         weights = subset_weights(model.weights).to(heads[0].linear.weight.device)
-        return FoldedHeads(merged_heads(heads, weights, model.head_method))
+        parts = [merged_heads(heads, some, model.head_method) for some in torch.split(weights, _AT_ONCE)]
+        return FoldedHeads(HeadTable(*(torch.cat(tensors) for tensors in zip(*parts, strict=True))))

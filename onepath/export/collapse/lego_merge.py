@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onepath.export.collapse.constants import constant
-from onepath.export.collapse.lego_block import folded_parts, refuse_dropout, refuse_published
+from onepath.export.collapse.lego_block import folded_parts, refuse_published, refuse_unfoldable
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.lego_heads import folded_heads
@@ -108,8 +108,8 @@ def _parts_from_method(merge: LegoMerge) -> nn.Parameter:
 def lego_merge(module: nn.Module) -> Folding | None:
     """Fold a `LegoMerge` into a `CollapsedLegoMerge`.
 
-    Requires: no dropout that acts, as in eval mode; no `compat`; a merge method that works element by element and
-    gives the conjugate for conjugate inputs, as every merge method must.
+    Requires: no dropout that acts, as in eval mode; no `compat`, in no encoder either; a merge method that works
+    element by element and gives the conjugate for conjugate inputs, as every merge method must.
 
     Ensures: the scores of eval mode, equal in real arithmetic, for every presence pattern; the encoders are the
     blocks' own.
@@ -118,8 +118,7 @@ def lego_merge(module: nn.Module) -> Folding | None:
         return None
     refuse_published("a LegoMerge", module.compat)
     for name, block in module.blocks.items():
-        refuse_published(f"block {name}", block.settings.compat)
-        refuse_dropout(f"block {name}", block)
+        refuse_unfoldable(f"block {name}", block)
     result = "one pooled vector" if module.method in LINEAR else "the distinct rows of its spectrum"
     layers = [
         FoldedLayer(f"encoders.{name}", "lego_merge", f"{folded_parts(block)}; it delivers {result}")

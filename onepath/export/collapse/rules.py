@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from torch import nn
@@ -44,8 +45,9 @@ class CollapseRule(Protocol):
         """
 
 
+@cache
 def installed_rules() -> tuple[CollapseRule, ...]:
-    """Return the installed rules, by name.
+    """Return the installed rules, by name; looked up once, as the look-up takes longer than many a collapse.
 
     Raises:
         UnknownPluginError: none is installed, which would make every collapse do nothing in silence.

@@ -1,4 +1,4 @@
-"""Batch normalisation that can be exported for any number of rows."""
+"""Batch normalisation that can be exported for any number of rows, and trained with a single one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ class BatchNorm(nn.Module):
         self.statistics = nn.BatchNorm1d(width, affine=affine, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `(rows, width)` from the same: by the rows' own mean and variance in training, then by those kept."""
+        """Return `(rows, width)` from the same: by the rows' own mean and variance in training, then by those kept.
+
+        A single row has no variance; in training too it is normalised by what was kept, which it does not change.
+        """
         kept = self.statistics
-        if self.training:
+        if self.training and x.shape[0] > 1:
             normalised: Tensor = kept(x)
             return normalised
         mean, variance = kept.get_buffer("running_mean"), kept.get_buffer("running_var")

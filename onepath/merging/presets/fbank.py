@@ -68,13 +68,15 @@ class Fbank(nn.Module):
     the tables are made in the samples' precision at each call.
 
     Raises:
-        UnsupportedModuleError: a size is below 1.
+        UnsupportedModuleError: a size is below 1, or the deviation not above 0.
     """
 
     def __init__(self, settings: FbankSettings) -> None:
         super().__init__()
         if min(settings.window, settings.shift, settings.bands, settings.frames) < 1 or settings.deviation <= 0:
-            raise UnsupportedModuleError("a filterbank", f"{settings} has a size below 1", "choose positive sizes")
+            raise UnsupportedModuleError(
+                "a filterbank", f"{settings} has a size below 1, or no deviation", "choose others"
+            )
         self.settings = settings
 
     def forward(self, samples: Tensor) -> Tensor:

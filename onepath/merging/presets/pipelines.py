@@ -60,7 +60,7 @@ class Preset:
         model: `values (rows, …) -> logits (rows, classes)`, untrained, in training mode.
         kind: the plug-in that decodes, for a recipe's `modalities`.
         settings: the plug-in's, for the same place; the model takes what they make.
-        training: the published recipe; its drop path and token masking are in the model where the sizes ask for them.
+        training: the published recipe; its token masking is in the model, and drop path at the rate that was asked for.
     """
 
     model: nn.Module

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,15 +15,20 @@ from onepath.contract.errors import UnsupportedModuleError
 _PERIOD = 10_000.0
 
 
+@lru_cache(maxsize=8)  # a model asks for its table in every run
 def sinusoid_positions(tokens: int, width: int) -> NDArray[np.float64]:
     """Return the fixed table of Vaswani et al. (2017), float64 `(tokens, width)`: sines, then cosines, by turns.
+
+    The table is shared, hence read-only.
 
     >>> sinusoid_positions(2, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
     column = np.arange(width)
     angles = np.arange(tokens)[:, None] / _PERIOD ** (2 * (column // 2) / width)
-    return np.where(column % 2 == 0, np.sin(angles), np.cos(angles))
+    table = np.where(column % 2 == 0, np.sin(angles), np.cos(angles))
+    table.setflags(write=False)
+    return table
 
 
 def grid_positions(width: int, rows: int, columns: int) -> NDArray[np.float64]:

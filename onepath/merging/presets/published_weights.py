@@ -15,7 +15,7 @@ from onepath.contract.errors import MissingExtraError, UnsupportedModuleError
 from onepath.merging.presets.positions import resized_positions
 from onepath.merging.presets.vision_transformer import VisionTransformer
 
-WRAPPERS = ("model", "module", "state_dict")
+WRAPPERS = ("model", "module", "state_dict", "base_model")
 """Under which a checkpoint may hold its weights, the first that it has; two in one another too."""
 
 
@@ -25,11 +25,26 @@ class KeyRules:
 
     Attributes:
         prefixes: taken off the front of a name as long as one fits.
-        renamed: then, the beginning of a name and what stands for it in a preset's model.
+        renamed: then, the beginning of a name and what stands for it in a preset's model, the first that fits.
+        pointwise: beginnings of names in a preset's model whose kernels `(outputs, inputs, 1)` become matrices.
     """
 
     prefixes: tuple[str, ...] = ("module.",)
     renamed: tuple[tuple[str, str], ...] = ()
+    pointwise: tuple[str, ...] = ()
+
+
+_POINT_NAMES = (
+    ("blocks.blocks.", "blocks."),
+    ("encoder.first_conv.1.", "tokenizer.first.1.statistics."),
+    ("encoder.first_conv.", "tokenizer.first."),
+    ("encoder.second_conv.1.", "tokenizer.second.1.statistics."),
+    ("encoder.second_conv.", "tokenizer.second."),
+    ("cls_head_finetune.1.", "head.1.statistics."),
+    ("cls_head_finetune.5.", "head.5.statistics."),
+    ("cls_head_finetune.", "head."),
+)
+"""Point-MAE's names, of its classifier and of its pre-training."""
 
 
 KEY_RULES: Mapping[str, KeyRules] = MappingProxyType(
@@ -37,7 +52,7 @@ KEY_RULES: Mapping[str, KeyRules] = MappingProxyType(
         "image": KeyRules(),
         "audio": KeyRules(),
         "video": KeyRules(("module.", "_orig_mod.", "backbone.", "encoder.")),
-        "points": KeyRules(("module.", "MAE_encoder.", "base_model."), (("blocks.blocks.", "blocks."),)),
+        "points": KeyRules(("module.", "MAE_encoder.", "base_model."), _POINT_NAMES, ("tokenizer.",)),
     }
 )
 """Modality to the rules of its pipeline."""
@@ -84,7 +99,7 @@ def renamed_weights(checkpoint: Mapping[str, Any], rules: KeyRules) -> dict[str,
             raise UnsupportedModuleError(
                 f"the checkpoint's entry {key!r}", f"another weight is named {name!r} too", "leave one of them out"
             )
-        weights[name] = tensor
+        weights[name] = tensor.squeeze(2) if tensor.ndim == 3 and name.startswith(rules.pointwise) else tensor
     return weights
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Loss = Literal["soft_cross_entropy", "binary_cross_entropy", "cross_entropy"]
@@ -13,6 +13,9 @@ class Augmentation:
     """How training rows are changed at random; what is not given is not done.
 
     Attributes:
+        crop_area: the range of the share of an image that is cut out and scaled to the model's size.
+        crop_aspect: the range of that part's width over its height.
+        flip: whether half of the images are mirrored, left and right.
         rand_augment: RandAugment's settings in timm's notation.
         random_erasing: probability that a part of an image is erased.
         mixup: parameter of the Beta distribution of two images' weights.
@@ -26,6 +29,9 @@ class Augmentation:
         repeats: how often a row is drawn, changed each time, for one batch.
     """
 
+    crop_area: tuple[float, float] | None = None
+    crop_aspect: tuple[float, float] | None = None
+    flip: bool = False
     rand_augment: str | None = None
     random_erasing: float = 0.0
     mixup: float = 0.0
@@ -107,9 +113,17 @@ IMAGE_FINE_TUNING = TrainingRecipe(
     label_smoothing=0.1,
     loss="soft_cross_entropy",
     precision="float16",
-    augmentation=Augmentation(rand_augment="rand-m9-mstd0.5-inc1", random_erasing=0.25, mixup=0.8, cutmix=1.0),
+    augmentation=Augmentation(
+        crop_area=(0.08, 1.0),
+        crop_aspect=(3 / 4, 4 / 3),
+        flip=True,
+        rand_augment="rand-m9-mstd0.5-inc1",
+        random_erasing=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+    ),
 )
-"""ImageNet-1K from MAE's weights; no clipping."""
+"""ImageNet-1K from MAE's weights; no clipping. Parts are cut out as timm does unless it is told otherwise."""
 
 IMAGE_LINEAR_PROBE = TrainingRecipe(
     epochs=90,
@@ -147,10 +161,17 @@ VIDEO_FINE_TUNING = TrainingRecipe(
     loss="soft_cross_entropy",
     precision="bfloat16",
     augmentation=Augmentation(
-        rand_augment="rand-m7-n4-mstd0.5-inc1", random_erasing=0.25, mixup=0.8, cutmix=1.0, repeats=2
+        crop_area=(0.08, 1.0),
+        crop_aspect=(3 / 4, 4 / 3),
+        flip=True,
+        rand_augment="rand-m7-n4-mstd0.5-inc1",
+        random_erasing=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        repeats=2,
     ),
 )
-"""Kinetics-400; the repeats do not count in the batch."""
+"""Kinetics-400; the repeats do not count in the batch. Something-Something is not flipped: its classes have a side."""
 
 POINT_FINE_TUNING = TrainingRecipe(
     epochs=300,
@@ -163,13 +184,5 @@ POINT_FINE_TUNING = TrainingRecipe(
 )
 """ModelNet40 and ScanObjectNN."""
 
-POINT_FEW_SHOT = TrainingRecipe(
-    epochs=150,
-    base_learning_rate=5e-4,
-    batch=32,
-    reference_batch=None,
-    warm_up_epochs=10,
-    clip_norm=10.0,
-    augmentation=Augmentation(point_scale=(2 / 3, 3 / 2), point_shift=0.2),
-)
+POINT_FEW_SHOT = replace(POINT_FINE_TUNING, epochs=150)
 """5 or 10 classes, 10 or 20 clouds of each, 10 folds."""

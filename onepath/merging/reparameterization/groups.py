@@ -33,7 +33,8 @@ def parameter_groups(
     Args:
         model: re-parameterised or plain.
         learning_rate: of all but the scales.
-        weight_decay: of matrices, the auxiliaries among them; vectors and scales have none.
+        weight_decay: of matrices, the auxiliaries among them; vectors, scales, and what a module's `no_weight_decay()`
+            names, as timm's models name their position table, have none.
         scale_learning_rate: of the scales; the same as the others' without it.
         block_decay: of the learning rate, from block to block towards the input.
         head: beginnings of paths, such as `head.`, of what counts as coming after the blocks wherever it is declared.
@@ -45,15 +46,26 @@ def parameter_groups(
         raise UnsupportedModuleError(f"block_decay={block_decay}", "it is not above 0 and at most 1", "leave it at 1")
     _check_starts(model, "head", head)
     scale_ids = {id(module.scale) for module in model.modules() if isinstance(module, CrossModalWeight)}
+    spared = _never_decayed(model)
     rate = learning_rate if scale_learning_rate is None else scale_learning_rate
     groups: dict[tuple[int, int], dict[str, Any]] = {}
     for parameter, distance in _distances(model, tuple(head)):
-        kind = 2 if id(parameter) in scale_ids else int(parameter.ndim <= 1)
+        kind = 2 if id(parameter) in scale_ids else int(parameter.ndim <= 1 or id(parameter) in spared)
         shrunk = (rate if kind == 2 else learning_rate) * block_decay**distance
         key = (kind, 0 if block_decay == 1 else distance)
         group = {"params": [], "lr": shrunk, "weight_decay": 0.0 if kind else weight_decay}
         groups.setdefault(key, group)["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
+
+
+def _never_decayed(model: nn.Module) -> set[int]:
+    """Return the identities of the parameters that a module names in `no_weight_decay()`, timm's convention."""
+    found = set()
+    for module in model.modules():
+        named = getattr(module, "no_weight_decay", None)
+        for name in named() if callable(named) else ():
+            found.add(id(getattr(module, name, None)))
+    return found - {id(None)}
 
 
 def set_training_mode(model: nn.Module, mode: TrainingMode, *, besides: Sequence[str] = ()) -> None:

@@ -74,6 +74,17 @@ def test_a_scale_and_an_auxiliary_take_the_rate_of_their_block() -> None:
     assert found["blocks.1.mlp.fc1.parametrizations.weight.0.scale"] == (2.5, 0.0)
 
 
+def test_what_a_module_names_as_not_to_be_decayed_is_spared() -> None:
+    class Named(TinyViT):
+        def no_weight_decay(self) -> set[str]:
+            return {"pos_embed", "cls_token", "dist_token"}
+
+    model = nn.ModuleDict({"tower": Named(width=8, depth=1)})
+    found = by_name(model, parameter_groups(model, learning_rate=1.0, weight_decay=0.05))
+    assert found["tower.pos_embed"] == found["tower.cls_token"] == (1.0, 0.0)
+    assert found["tower.head.weight"] == (1.0, 0.05)
+
+
 def test_numbers_in_a_head_are_not_block_indices() -> None:
     model = nn.ModuleDict(
         {

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onepath.export.made_models import MadeModel
+from onepath.export.models.made import MadeModel
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_merges import CrossModalMerge, sources_of
-from onepath.merging.reparameterization.weights import block_template
+from onepath.export.recipe.merges import CrossModalMerge, sources_of
+from onepath.merging.reparameterization.weights import block_index, block_template
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class PlannedPairs:
         target_weight: path in the target, `{i}` standing for the block.
         auxiliary_weight: path in the auxiliary.
         count: how many there are.
+        blocks: the target's block and the auxiliary's of each, where the paths have them, once.
         shape: of what is added.
         scales: smallest and largest λ; 0 until training code trains it.
     """
@@ -29,6 +30,7 @@ class PlannedPairs:
     target_weight: str
     auxiliary_weight: str
     count: int
+    blocks: tuple[tuple[int, int], ...]
     shape: tuple[int, ...]
     scales: tuple[float, float]
 
@@ -100,7 +102,15 @@ def _pairs(report: Mapping[str, Any]) -> Iterator[PlannedPairs]:  # JSON
             groups.setdefault(key, []).append(pair)
         for (target, other, shape), pairs in groups.items():
             scales = _scales([pair["target"] for pair in pairs], auxiliary["scales"])
-            yield PlannedPairs(auxiliary["model"], target, other, len(pairs), shape, scales)
+            blocks = tuple(dict.fromkeys(_blocks(pairs)))
+            yield PlannedPairs(auxiliary["model"], target, other, len(pairs), blocks, shape, scales)
+
+
+def _blocks(pairs: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:  # JSON
+    for pair in pairs:
+        target, auxiliary = block_index(str(pair["target"])), block_index(str(pair["auxiliary"]))
+        if target is not None and auxiliary is not None:
+            yield target, auxiliary
 
 
 def _left(pair: Mapping[str, Any]) -> str:  # JSON

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
-from onepath.export.recipe import Recipe
+from onepath.export.recipe.document import Recipe
+from onepath.export.recipe.types import models_below
 
 _ATTRIBUTE = re.compile(r"^(\w+): (.*)$")
 
@@ -20,7 +20,7 @@ def recipe_schema() -> dict[str, Any]:  # JSON
     Names of plug-ins are left open, since they depend on what is installed.
     """
     schema = Recipe.model_json_schema()
-    types = {model.__name__: model for model in _models(Recipe)}
+    types = {model.__name__: model for model in models_below(Recipe)}
     for name, described in (("Recipe", schema), *schema["$defs"].items()):
         if name in types:
             _describe(described, types[name])
@@ -50,18 +50,3 @@ def _docstring(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
         words = found[2] if found else line.strip()
         attributes[name] = f"{attributes[name]} {words}".strip() if name in attributes else words
     return " ".join(text.split()), attributes
-
-
-def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """Yield a model and every model in its fields."""
-    yield model
-    for field in model.model_fields.values():
-        for inner in _inner_models(field.annotation):
-            yield from _models(inner)
-
-
-def _inner_models(annotation: Any) -> Iterator[type[BaseModel]]:  # a type, or what typing makes of several
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _inner_models(part)

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.made_models import MadeModel, merged_measurements, merged_parents, plain_state
-from onepath.export.merge_parity import measured_weights
+from onepath.export.models.made import MadeModel, looked_over, merged_measurements, merged_parents, plain_state
+from onepath.export.models.parity import measured_weights
 from onepath.export.proofs import digest_from_model
-from onepath.export.recipe_merges import AuxiliaryRecipe, CrossModalMerge
+from onepath.export.recipe.merges import AuxiliaryRecipe, CrossModalMerge
 from onepath.merging.reparameterization import Plan, attach, load_light, plan_reparameterization
-from onepath.merging.weight_space import lint_state_dict
 
 
 def merge_by_pathways(
@@ -36,11 +35,13 @@ def merge_by_pathways(
 
     Raises:
         UnsupportedModuleError: a pathway cannot be attached, or a scale belongs to no layer.
+        RecipeError: the linter finds errors in the result.
         ParityError: the weights differ from those made again in float64.
     """
     sources = [made[merge.target], *(made[auxiliary.model] for auxiliary in merge.auxiliaries)]
     model = copy.deepcopy(sources[0].model)
     attached = _attach_all(model, merge, [source.model for source in sources[1:]], folder)
+    findings = looked_over(name, model, reference={merge.target: sources[0].model})
     again = _made_again(attached, model, [source.model for source in sources])
     measured = measured_weights(
         name, made=plain_state(copy.deepcopy(model).double()), again=plain_state(again), tolerance=tolerance
@@ -58,7 +59,7 @@ def merge_by_pathways(
                 for auxiliary, each in zip(merge.auxiliaries, attached, strict=True)
             ],
         },
-        findings=tuple(lint_state_dict(plain_state(model), {merge.target: plain_state(sources[0].model)})),
+        findings=findings,
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onepath.export.collapse.report import stored_numbers
-from onepath.export.made_models import MadeModel, stored_bytes
+from onepath.export.models.made import MadeModel, stored_bytes
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_merges import sources_of
+from onepath.export.recipe.merges import sources_of
 
 _WIDE = 8
 """Bytes of a float64 number, in which merges are made and collapses are proved."""

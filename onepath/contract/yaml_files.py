@@ -41,6 +41,8 @@ def yaml_from_file(path: Path) -> Any:  # what the file holds
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # the loader is a safe one
     except OSError as error:
-        raise RecipeError(str(path), [("", f"cannot be read ({error.strerror}); give a YAML file")]) from error
+        raise RecipeError(
+            str(path), [("", f"cannot be read ({error.strerror}); give the path of a YAML file")]
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), [("", f"is not YAML: {' '.join(str(error).split())}")]) from error

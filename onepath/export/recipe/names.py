@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onepath.contract.manifest import reserved_names
+from onepath.contract.nearest import did_you_mean
 from onepath.contract.plugins import known_plugins
-from onepath.export.recipe_bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
-from onepath.export.recipe_merges import CrossModalMerge, WeightMerge, sources_of
+from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
+from onepath.export.recipe.merges import CROSS_MODAL, CrossModalMerge, WeightMerge, sources_of
 from onepath.merging.weight_space.scope import KEEP
 
 if TYPE_CHECKING:
-    from onepath.export.recipe import Recipe
+    from onepath.export.recipe.document import Recipe
 
 Problem = tuple[str, str]
 """Path in the recipe and what is wrong there."""
@@ -29,12 +30,25 @@ def name_problems(recipe: Recipe) -> list[Problem]:
             ("rows", f"the held-out rows come from the training code or from a file of rows, and {given}; give one")
         )
     if recipe.code is None:
-        problems += unused_problems(recipe)
+        problems += problems_without_training(recipe)
     return problems
 
 
-def unused_problems(recipe: Recipe) -> list[Problem]:
-    """Return a problem for each parent and merge that no merge or bundle uses."""
+def problems_without_training(recipe: Recipe) -> list[Problem]:
+    """Return a problem for each parent and merge that is made for nothing where no training code takes it."""
+    return [*_untrained_problems(recipe), *_unused_problems(recipe)]
+
+
+def _untrained_problems(recipe: Recipe) -> Iterator[Problem]:
+    for name, merge in recipe.merges.items():
+        if isinstance(merge, CrossModalMerge) and merge.checkpoint is None:
+            for index, auxiliary in enumerate(merge.auxiliaries):
+                if auxiliary.scales is None:
+                    place = f"merges.{name}.auxiliaries.{index}.scales"
+                    yield place, "are not given, and no code trains them: this model would do nothing; give them"
+
+
+def _unused_problems(recipe: Recipe) -> list[Problem]:
     used = {name for merge in recipe.merges.values() for _, name in sources_of(merge)}
     used |= {name for merge in recipe.merges.values() if isinstance(merge, WeightMerge) for name in _kept(merge)}
     used |= {name for bundle in recipe.bundles.values() for _, name in models_of(bundle)}
@@ -50,7 +64,7 @@ def _modality_problems(recipe: Recipe) -> Iterator[Problem]:
     kinds = known_plugins("onepath.modalities")
     for name, modality in recipe.modalities.items():
         if modality.kind not in kinds:
-            yield f"modalities.{name}.kind", f"{modality.kind!r} is not installed; known: {', '.join(kinds)}"
+            yield f"modalities.{name}.kind", _not_installed(modality.kind, kinds)
     for name in sorted(reserved_names(recipe.modalities) & set(recipe.modalities)):
         yield f"modalities.{name}", "the name is taken by a tensor or model of every pipeline"
 
@@ -69,14 +83,14 @@ def _merge_problems(recipe: Recipe) -> Iterator[Problem]:
         for place, source in sources_of(merge):
             if source not in above:
                 yield f"merges.{name}.{place}", _why_not_above(recipe, name, source)
-        form = _weight_problems(merge) if isinstance(merge, WeightMerge) else _pathway_problems(merge, recipe)
+        form = _weight_problems(merge) if isinstance(merge, WeightMerge) else _pathway_problems(merge)
         yield from ((f"merges.{name}.{place}", problem) for place, problem in form)
         above.append(name)
 
 
 def _why_not_above(recipe: Recipe, name: str, source: str) -> str:
     if source not in recipe.merges:
-        return f"{source!r} is neither a parent nor a merge; known: {', '.join(recipe.models) or 'none'}"
+        return _unknown_model(source, recipe)
     way = _way(recipe, source, name)
     if way:
         return f"is a cycle: {' -> '.join([name, *way])}"
@@ -94,25 +108,23 @@ def _way(recipe: Recipe, start: str, goal: str, seen: tuple[str, ...] = ()) -> l
     return []
 
 
-def _pathway_problems(merge: CrossModalMerge, recipe: Recipe) -> Iterator[Problem]:
+def _pathway_problems(merge: CrossModalMerge) -> Iterator[Problem]:
     for index, auxiliary in enumerate(merge.auxiliaries):
         if merge.checkpoint is not None and auxiliary.model_fields_set != {"model"}:
             yield f"auxiliaries.{index}", "says more than its model, and the light checkpoint says it all"
-        elif merge.checkpoint is None and auxiliary.scales is None and recipe.code is None:
-            yield f"auxiliaries.{index}.scales", "are not given, and no code trains them: this model would do nothing"
 
 
 def _weight_problems(merge: WeightMerge) -> Iterator[Problem]:
     methods = known_plugins("onepath.weight_merges")
     members = {*merge.models} | ({merge.base} if merge.base is not None else set())
     if merge.method not in methods:
-        yield "method", f"{merge.method!r} is not installed; known: cross_modal, {', '.join(methods)}"
+        yield "method", _not_installed(merge.method, [CROSS_MODAL, *methods])
     for index, scope in enumerate(merge.scope):
         if scope.method is not None and not scope.method.startswith(KEEP) and scope.method not in methods:
-            yield f"scope.{index}.method", f"{scope.method!r} is not installed; known: keep:…, {', '.join(methods)}"
+            yield f"scope.{index}.method", _not_installed(scope.method, [f"{KEEP}…", *methods])
         for place, name in _scope_models(scope.method, scope.weights):
             if name not in members:
-                yield f"scope.{index}.{place}", f"{name!r} is not one of the merge's models"
+                yield f"scope.{index}.{place}", _not_one_of("the merge's models", name, sorted(members))
 
 
 def _scope_models(method: str | None, weights: Mapping[str, float] | None) -> Iterator[tuple[str, str]]:
@@ -140,11 +152,11 @@ def _bundle_problems(recipe: Recipe) -> Iterator[Problem]:
 def _merged_problems(bundle: MergedBundle, recipe: Recipe) -> Iterator[Problem]:
     methods = known_plugins("onepath.merge_methods")
     if bundle.method not in methods:
-        yield "method", f"{bundle.method!r} is not installed; known: {', '.join(methods)}"
+        yield "method", _not_installed(bundle.method, methods)
     for part, given in (("weights", bundle.weights), ("blocks", bundle.blocks)):
         for modality in given:
             if modality not in recipe.modalities:
-                yield f"{part}.{modality}", "is not one of the modalities"
+                yield f"{part}.{modality}", _not_one_of("the modalities", modality, recipe.modalities)
     for place, source in models_of(bundle):
         if source not in recipe.models:
             yield place, _unknown_model(source, recipe)
@@ -160,14 +172,15 @@ def _fused_problems(bundle: FusedBundle, recipe: Recipe) -> Iterator[Problem]:
 
 def _encoder_problems(bundle: EncoderBundle, recipe: Recipe) -> Iterator[Problem]:
     if bundle.modality is not None and bundle.modality not in recipe.modalities:
-        yield "modality", f"{bundle.modality!r} is not one of the modalities"
+        yield "modality", _not_one_of("the modalities", bundle.modality, recipe.modalities)
     if bundle.source in recipe.models:
         if encoded_modality(bundle, recipe) is None:
             yield "modality", f"is missing: say which one {bundle.source!r} encodes"
     elif recipe.code is None:
         yield "source", _unknown_model(bundle.source, recipe)
     elif bundle.source not in recipe.modalities:
-        yield "source", f"{bundle.source!r} is not one of the modalities, parents and merges"
+        known = (*recipe.modalities, *recipe.models)
+        yield "source", _not_one_of("the modalities, parents and merges", bundle.source, known)
     elif bundle.modality not in (None, bundle.source):
         yield "modality", f"is another than the source, the trained encoder of {bundle.source!r}; leave it out"
 
@@ -182,4 +195,14 @@ def encoded_modality(bundle: EncoderBundle, recipe: Recipe) -> str | None:
 
 
 def _unknown_model(source: str, recipe: Recipe) -> str:
-    return f"{source!r} is neither a parent nor a merge; known: {', '.join(recipe.models) or 'none'}"
+    meant, known = did_you_mean(source, recipe.models), ", ".join(recipe.models) or "none"
+    return f"{source!r} is neither a parent nor a merge{meant}; known: {known}"
+
+
+def _not_installed(name: str, known: Sequence[str]) -> str:
+    return f"{name!r} is not installed{did_you_mean(name, known)}; known: {', '.join(known)}"
+
+
+def _not_one_of(what: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    return f"{name!r} is not one of {what}{did_you_mean(name, known)}; known: {', '.join(known)}"

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from onepath.contract.errors import RecipeError
 from onepath.contract.manifest import Measurement
 from onepath.export.proofs import digest_from_model
 from onepath.merging.reparameterization import collapsed_state_dict, scales
-from onepath.merging.weight_space import Finding
+from onepath.merging.weight_space import Finding, lint_state_dict
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,25 @@ class MadeModel:
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """Return a model's state dict, of one path of weights where auxiliaries are attached; the model stays as it is."""
     return collapsed_state_dict(model)[0] if scales(model) else dict(model.state_dict())
+
+
+def looked_over(name: str, model: nn.Module, *, reference: Mapping[str, nn.Module]) -> tuple[Finding, ...]:
+    """Return what the linter warns of in a model's weights.
+
+    Args:
+        name: the model's.
+        model: a parent or a merge.
+        reference: the models that it was made of, by name.
+
+    Raises:
+        RecipeError: it found errors; naming their tensors.
+    """
+    states = {source: plain_state(each) for source, each in reference.items()}
+    findings = tuple(lint_state_dict(plain_state(model), states))
+    errors = [(finding.tensor, finding.message) for finding in findings if finding.level == "error"]
+    if errors:
+        raise RecipeError(name, errors)
+    return findings
 
 
 def merged_parents(*sources: MadeModel) -> dict[str, str]:

@@ -10,10 +10,10 @@ from torch import nn
 
 from onepath.contract.digests import sha256_from_bytes
 from onepath.contract.errors import OnepathError, RecipeError, UnsupportedModuleError
-from onepath.export.parent_weights import load_weights
+from onepath.export.models.checkpoints import load_weights
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_code import module_from_file, run_code
-from onepath.export.recipe_merges import ParentRecipe
+from onepath.export.recipe.code import module_from_file, run_code
+from onepath.export.recipe.merges import ParentRecipe
 
 
 def parents_from_recipe(recipe: Recipe, path: Path) -> dict[str, nn.Module]:
@@ -21,7 +21,7 @@ def parents_from_recipe(recipe: Recipe, path: Path) -> dict[str, nn.Module]:
 
     Args:
         recipe: the recipe.
-        path: its file; see `onepath.export.recipe_code.folder_on_path`.
+        path: its file; see `onepath.export.recipe.code.folder_on_path`.
 
     Raises:
         RecipeError: parents cannot be built or their weights do not fit; every one is named.

@@ -18,7 +18,7 @@ class ParentRecipe(Closed):
 
     Attributes:
         build: `file.py:function`, with the file beside the recipe. The function is called with `settings` and returns
-            the model; what is random in it depends on the recipe's seed and the parent's name.
+            the model; what torch draws in it depends on the recipe's seed and the parent's name.
         settings: free-form settings that are passed to that function.
         weights: a safetensors file, or a folder of them with an index as Hugging Face writes it, relative to the
             recipe. It must fit the model exactly. Without it, the model stays as it was built.

@@ -8,14 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from onepath.contract.errors import OnepathError, ParityError, RecipeError
-from onepath.export.made_models import MadeModel, plain_state
-from onepath.export.merge_by_pathways import merge_by_pathways
-from onepath.export.merge_by_weights import merge_by_weights
-from onepath.export.parents import parents_from_recipe
+from onepath.export.models.by_pathways import merge_by_pathways
+from onepath.export.models.by_weights import merge_by_weights
+from onepath.export.models.fit import misfits
+from onepath.export.models.made import MadeModel, looked_over
+from onepath.export.models.parents import parents_from_recipe
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe import Recipe
-from onepath.export.recipe_merges import CrossModalMerge, sources_of
-from onepath.merging.weight_space import lint_state_dict
+from onepath.export.recipe.merges import CrossModalMerge, sources_of
 
 Problem = tuple[str, str]
 
@@ -25,28 +25,37 @@ def models_from_recipe(recipe: Recipe, path: Path) -> dict[str, MadeModel]:
 
     Args:
         recipe: the recipe.
-        path: its file; see `onepath.export.recipe_code.folder_on_path`.
+        path: its file; see `onepath.export.recipe.code.folder_on_path`.
 
     Raises:
-        RecipeError: a parent cannot be built, a merge cannot be made, or the linter finds an error in the weights of
-            one; every one is named.
+        RecipeError: a parent cannot be built, a merge cannot be made, the linter finds an error in the weights of one,
+            or one is not of the kind that a bundle takes; every one is named.
         ParityError: a merge's weights differ from those made again.
     """
-    made = {name: _parent(name, model) for name, model in parents_from_recipe(recipe, path).items()}
-    problems = [problem for name in recipe.parents for problem in _faults(f"parents.{name}", made[name])]
+    made: dict[str, MadeModel] = {}
+    problems: list[Problem] = []
+    for name, model in parents_from_recipe(recipe, path).items():
+        problems += _parent(name, model, made)
     for name in recipe.merges if not problems else ():
-        problems += _made(name, recipe, made, path.parent)
+        problems += _merge(name, recipe, made, path.parent)
+    problems += misfits(recipe, {name: each.model for name, each in made.items()})
     if problems:
         raise RecipeError(str(path), problems)
     return made
 
 
-def _parent(name: str, model: nn.Module) -> MadeModel:
+def _parent(name: str, model: nn.Module, made: dict[str, MadeModel]) -> list[Problem]:
+    """Look over one parent; return what is wrong with it."""
+    try:
+        findings = looked_over(name, model, reference={})
+    except RecipeError as error:
+        return [(f"parents.{name}.{place}", problem) for place, problem in error.problems]
     digest = digest_from_model(model)
-    return MadeModel(model, digest, {name: digest}, findings=tuple(lint_state_dict(plain_state(model))))
+    made[name] = MadeModel(model, digest, {name: digest}, findings=findings)
+    return []
 
 
-def _made(name: str, recipe: Recipe, made: dict[str, MadeModel], folder: Path) -> list[Problem]:
+def _merge(name: str, recipe: Recipe, made: dict[str, MadeModel], folder: Path) -> list[Problem]:
     """Make one merge, unless one that it is made of could not be; return what is wrong with it."""
     if not all(source in made for _, source in sources_of(recipe.merges[name])):
         return []
@@ -58,7 +67,7 @@ def _made(name: str, recipe: Recipe, made: dict[str, MadeModel], folder: Path) -
         return [(f"merges.{name}.{place}", problem) for place, problem in error.problems]
     except OnepathError as error:
         return [(f"merges.{name}", str(error))]
-    return _faults(f"merges.{name}", made[name])
+    return []
 
 
 def _merged(name: str, recipe: Recipe, made: Mapping[str, MadeModel], folder: Path) -> MadeModel:
@@ -66,8 +75,3 @@ def _merged(name: str, recipe: Recipe, made: Mapping[str, MadeModel], folder: Pa
     if isinstance(merge, CrossModalMerge):
         return merge_by_pathways(name, merge, made, folder=folder, tolerance=tolerance)
     return merge_by_weights(name, merge, made, seed=recipe.seed, tolerance=tolerance)
-
-
-def _faults(place: str, made: MadeModel) -> list[Problem]:
-    errors = [finding for finding in made.findings if finding.level == "error"]
-    return [(f"{place}.{finding.tensor}", finding.message) for finding in errors]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onepath.export.recipe_merges import CrossModalMerge
+from onepath.contract.nearest import did_you_mean
+from onepath.export.recipe.merges import CrossModalMerge
 
 if TYPE_CHECKING:
-    from onepath.export.recipe import Recipe
+    from onepath.export.recipe.document import Recipe
 
 
 def missing_files(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
@@ -19,8 +20,9 @@ def missing_files(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
         folder: the recipe's own.
     """
     named = {**_code_files(recipe), **_data_files(recipe)}
+    beside = sorted(path.name for path in folder.iterdir())
     return [
-        (path, f"{name} is not a file beside the recipe")
+        (path, f"{name} is not a file beside the recipe{did_you_mean(name, beside)}")
         for path, name in named.items()
         if not ((folder / name).is_file() or (path.endswith(".weights") and (folder / name).is_dir()))
     ]

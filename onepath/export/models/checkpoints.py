@@ -82,6 +82,11 @@ def _indexed(index: Path) -> dict[Path, list[str] | None]:
                 str(index), f"it names {file!r} for {name}, which is no {SUFFIX} file beside it", "write the index anew"
             )
         names[index.parent / file] = [*(names.get(index.parent / file) or []), name]
+    gone = [file.name for file in names if not file.is_file()]
+    if gone:
+        raise UnsupportedModuleError(
+            str(index), f"it names {', '.join(gone)}, and there is no such file", "copy the whole checkpoint again"
+        )
     return names
 
 

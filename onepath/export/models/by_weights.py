@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onepath.export.made_models import MadeModel, merged_measurements, merged_parents, plain_state
-from onepath.export.merge_parity import measured_weights
+from onepath.export.models.made import MadeModel, looked_over, merged_measurements, merged_parents, plain_state
+from onepath.export.models.parity import measured_weights
 from onepath.export.proofs import digest_from_model
-from onepath.export.recipe_merges import ScopeRecipe, WeightMerge, sources_of
+from onepath.export.recipe.merges import ScopeRecipe, WeightMerge, sources_of
 from onepath.merging.reparameterization import collapse_in_place, scales
-from onepath.merging.weight_space import MergedWeights, ScopeRule, lint_state_dict, merge_state_dicts
+from onepath.merging.weight_space import MergedWeights, ScopeRule, merge_state_dicts
 
 States = dict[str, dict[str, Tensor]]
 
@@ -33,7 +33,8 @@ def merge_by_weights(
         tolerance: of the proof.
 
     Raises:
-        RecipeError: the models do not fit together, or the settings do not fit the method.
+        RecipeError: the models do not fit together, the settings do not fit the method, or the linter finds errors in
+            the result.
         ParityError: the weights differ from those made again.
     """
     names = [source for _, source in sources_of(merge)]
@@ -41,7 +42,7 @@ def merge_by_weights(
     model = _plain_copy(sources[0].model)
     merged = _merged(merge, made, names, seed)
     model.load_state_dict(merged.tensors, strict=True)
-    states = {source: plain_state(made[source].model) for source in names}
+    findings = looked_over(name, model, reference={source: made[source].model for source in names})
     return MadeModel(
         model=model.eval(),
         digest=digest_from_model(model),
@@ -56,7 +57,7 @@ def merge_by_weights(
             ),
         ),
         report={"method": merge.method, "tensors": [asdict(entry) for entry in merged.report]},
-        findings=tuple(lint_state_dict(model.state_dict(), states)),
+        findings=findings,
     )
 
 
