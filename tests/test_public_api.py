@@ -21,6 +21,19 @@ PUBLIC = {
         "Folding",
         "collapse",
     },
+    "onepath.export.models": {
+        "MadeModel",
+        "models_from_recipe",
+    },
+    "onepath.export.planning": {
+        "RecipePlan",
+        "plan_from_file",
+    },
+    "onepath.export.recipe": {
+        "ModalityRecipe",
+        "Recipe",
+        "recipe_from_file",
+    },
     "onepath.merging.baselines": {
         "Ensemble",
         "HEALNET",

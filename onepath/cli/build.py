@@ -31,6 +31,8 @@ def command(
     try:
         from onepath.export.build import build
     except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "onepath":  # a part of onepath itself, which no extra brings
+            raise
         raise MissingExtraError(str(error.name), "export", purpose="building a bundle") from error
     with shown_progress() as progress:
         bundles = build(recipe, output, progress)

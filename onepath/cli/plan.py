@@ -45,6 +45,8 @@ def command(
         from onepath.export.planning import plan_from_file
         from onepath.export.recipe.schema import recipe_schema
     except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "onepath":  # a part of onepath itself, which no extra brings
+            raise
         raise MissingExtraError(str(error.name), "export", purpose="planning a bundle") from error
     if recipe is None:
         typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))

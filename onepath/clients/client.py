@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from onepath.clients.responses import Predictions, predictions_from_answers
 from onepath.clients.transport import ModelConfig, Transport
 from onepath.contract.deployment import PipelineCard
 from onepath.contract.errors import DeadlineExceededError, OnepathError, RequestError, ServerUnavailableError
+from onepath.contract.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -166,9 +166,7 @@ class PipelineClient:
         except OnepathError:  # a server that does not list its models: its own words must do
             return error
         known = [name for name, config in configs.items() if config.card_json] or list(configs)
-        nearest = get_close_matches(model, known, n=1)
-        meant = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-        listed = ", ".join(known) or "none"
+        meant, listed = did_you_mean(model, known), ", ".join(known) or "none"
         return RequestError(
             f"the server at {self._transport.address} has no pipeline {model!r} that is ready{meant}; ready: {listed}",
             name=model,

@@ -59,16 +59,16 @@ def png_from_image(image: Image) -> bytes:
     return _png(upright.convert("I;16" if upright.mode == "I" else "RGB"))
 
 
-def wav_from_samples(samples: NDArray[Any], sample_rate_hz: int) -> bytes:  # Any: the type is checked here
+def wav_from_samples(samples: NDArray[Any], sample_rate_hz: float) -> bytes:  # Any: the type is checked here
     """Return sound as a 16-bit WAV file.
 
     Args:
         samples: `(samples,)` or `(samples, channels)`; float in [-1, 1] or int16.
-        sample_rate_hz: samples a second.
+        sample_rate_hz: samples a second, a whole number.
 
     Raises:
         PayloadError: the array has another type or shape, no samples, or values that are not in [-1, 1]; or the rate
-            is out of range.
+            is out of range or no whole number.
     """
     frames = samples[:, None] if samples.ndim == 1 else samples
     if frames.ndim != 2 or frames.size == 0 or frames.shape[1] > _MAX_CHANNELS:
@@ -76,13 +76,15 @@ def wav_from_samples(samples: NDArray[Any], sample_rate_hz: int) -> bytes:  # An
             f"sound must be an array (samples,) or (samples, channels) with at most {_MAX_CHANNELS} channels, "
             f"not {samples.shape}"
         )
-    if not 1 <= sample_rate_hz <= _MAX_RATE_HZ:
-        raise PayloadError(f"sample_rate_hz is {sample_rate_hz}; it must be between 1 and {_MAX_RATE_HZ}")
+    if not 1 <= sample_rate_hz <= _MAX_RATE_HZ or sample_rate_hz != int(sample_rate_hz):  # also true of NaN
+        raise PayloadError(
+            f"sample_rate_hz is {sample_rate_hz}; it must be a whole number between 1 and {_MAX_RATE_HZ}"
+        )
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(frames.shape[1])
         file.setsampwidth(2)
-        file.setframerate(sample_rate_hz)
+        file.setframerate(int(sample_rate_hz))
         file.writeframes(_int16_from_samples(frames).astype("<i2").tobytes())
     return buffer.getvalue()
 

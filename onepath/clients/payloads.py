@@ -82,7 +82,7 @@ def _audio(value: object) -> bytes:
     if isinstance(value, str):
         return _bytes_from_file(Path(value))
     if _is_array_and_rate(value):
-        return wav_from_samples(value[0], int(value[1]))
+        return wav_from_samples(value[0], value[1])
     raise PayloadError(f"{_shown(value)} is not audio; give a path, encoded bytes or a pair (samples, sample_rate_hz)")
 
 

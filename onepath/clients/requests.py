@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from onepath.clients.payloads import is_one_value, payload_from_value
 from onepath.clients.transport import Arrays, bytes_column
 from onepath.contract.deployment import PipelineCard
 from onepath.contract.errors import PayloadError, RequestError
+from onepath.contract.nearest import did_you_mean
 
 Column = Sequence[Any]
 """The values of one modality, one a row; None where the row lacks it."""
@@ -89,6 +89,4 @@ def _row_count(columns: Mapping[str, Column]) -> int:
 
 
 def _unknown_modality(name: str, known: Sequence[str]) -> str:
-    nearest = get_close_matches(name, known, n=1)
-    meant = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    return f"the pipeline has no modality {name!r}{meant}; it has: {', '.join(known)}"
+    return f"the pipeline has no modality {name!r}{did_you_mean(name, known)}; it has: {', '.join(known)}"

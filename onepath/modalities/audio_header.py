@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Literal
 
-from onepath.modalities.errors import CorruptError, NoSamplesError, TruncatedError, UnsupportedFormatError
+from onepath.modalities.errors import CorruptError, TruncatedError, UnsupportedFormatError
+from onepath.modalities.media_errors import NoSamplesError
 
 Format = Literal["WAV", "FLAC", "OGG", "MP3"]
 FORMATS: tuple[Format, ...] = ("WAV", "FLAC", "OGG", "MP3")

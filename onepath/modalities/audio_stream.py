@@ -12,15 +12,8 @@ from pydantic import Field
 
 from onepath.contract.tensors import Closed
 from onepath.modalities.audio_header import FORMATS, check_length
-from onepath.modalities.errors import (
-    CorruptError,
-    NotFiniteError,
-    OutOfRangeError,
-    SampleRateError,
-    TooLongError,
-    TooManyChannelsError,
-    UnsupportedFormatError,
-)
+from onepath.modalities.errors import CorruptError, NotFiniteError, OutOfRangeError, UnsupportedFormatError
+from onepath.modalities.media_errors import SampleRateError, TooLongError, TooManyChannelsError
 
 _BLOCK_SAMPLES = 1 << 16
 _LOUDEST = 32.0

@@ -8,15 +8,9 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from onepath.contract.errors import MissingExtraError, OnepathError
-from onepath.modalities.errors import (
-    CorruptError,
-    EmptyPayloadError,
-    NotUtf8Error,
-    SideTooLongError,
-    TooLargeError,
-    TooManyPixelsError,
-    TooSmallError,
-)
+from onepath.modalities.data_errors import NotUtf8Error
+from onepath.modalities.errors import CorruptError, EmptyPayloadError, TooLargeError
+from onepath.modalities.media_errors import SideTooLongError, TooManyPixelsError, TooSmallError
 
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 

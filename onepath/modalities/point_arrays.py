@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onepath.modalities.errors import CorruptError, TooManyPointsError, TruncatedError, WrongShapeError, WrongTypeError
+from onepath.modalities.data_errors import TooManyPointsError, WrongShapeError
+from onepath.modalities.errors import CorruptError, TruncatedError, WrongTypeError
 from onepath.modalities.errors import shown as shown_text
 
 _LONGEST_HEADER = 10_000

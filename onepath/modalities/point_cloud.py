@@ -12,13 +12,9 @@ from pydantic import Field, model_validator
 
 from onepath.contract.dtypes import DType
 from onepath.contract.tensors import Closed
+from onepath.modalities.data_errors import TooFewPointsError
 from onepath.modalities.decoding import check_size, corrupt_on_failure
-from onepath.modalities.errors import (
-    NotFiniteError,
-    OutOfRangeError,
-    TooFewPointsError,
-    UnsupportedFormatError,
-)
+from onepath.modalities.errors import NotFiniteError, OutOfRangeError, UnsupportedFormatError
 from onepath.modalities.point_arrays import points_from_npy
 from onepath.modalities.point_ply import points_from_ply
 from onepath.modalities.point_sampling import Axis, farthest_points, grouped, in_unit_sphere, sorted_points, turned

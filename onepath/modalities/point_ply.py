@@ -10,12 +10,18 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from onepath.modalities.errors import CorruptError, OutOfRangeError, TooManyPointsError, TruncatedError, shown
-from onepath.modalities.point_ply_header import AXES, Element, Header, header_from_ply
+from onepath.modalities.data_errors import TooManyPointsError
+from onepath.modalities.errors import CorruptError, OutOfRangeError, TruncatedError, shown
+from onepath.modalities.point_ply_header import AXES, Element, Header, Property, header_from_ply
 from onepath.modalities.point_text import numbers_from_lines
+
+_STEPS_OF_A_POINT = 16
+"""Properties that are walked through, for each of the most points that a file may have."""
 
 Rows = NDArray[np.float64]
 """`(rows, 3)`."""
+_Step = tuple[struct.Struct, int, int]
+"""How a number is read; the bytes of one item if it is the length of a list, or 0; which axis it is, or -1."""
 
 
 def points_from_ply(payload: bytes, max_points: int) -> Rows:
@@ -23,18 +29,24 @@ def points_from_ply(payload: bytes, max_points: int) -> Rows:
 
     Raises:
         PayloadError: the header cannot be read or declares no points with x, y and z, or too many; or the file ends
-            before the elements do.
+            before the elements do, or has more lists than can be walked through in a short time.
     """
     header = header_from_ply(payload)
     if header.vertex.rows > max_points:
         raise TooManyPointsError(header.vertex.rows, max_points)
-    for element in header.before:
-        if element.has_lists and element.rows > max_points:  # each row has to be looked at
-            where = f"the number of elements {shown(element.name)} before the points"
-            raise OutOfRangeError(where, element.rows, "put the element vertex first")
+    _check_walk(header, max_points)
     if header.order:
         return _points_from_binary(payload, header)
     return _points_from_text(payload[header.start :], header)
+
+
+def _check_walk(header: Header, max_points: int) -> None:
+    # Where an element has lists, each of its properties has to be looked at to find the next; in text, that is a line.
+    walked = [each for each in (*header.before, header.vertex) if each.has_lists]
+    steps = sum(each.rows * len(each.properties) for each in walked)
+    if steps > _STEPS_OF_A_POINT * max_points:
+        where = "the number of properties, up to the last point, of elements with lists"
+        raise OutOfRangeError(where, steps, "put the element vertex first, without lists")
 
 
 def _points_from_text(body: bytes, header: Header) -> Rows:
@@ -94,9 +106,10 @@ def _rows_from_binary(payload: bytes, start: int, element: Element, order: str) 
 
 def _walked_rows(payload: bytes, start: int, element: Element, order: str) -> tuple[Rows, int]:
     points, position = np.zeros((element.rows, 3)), start
+    steps = [_step(each, order) for each in element.properties]
     try:
         for row in range(element.rows):
-            position = _walked_row(payload, position, element, order, points[row])
+            position = _walked_row(payload, position, steps, points[row])
     except struct.error as error:
         raise TruncatedError("PLY file", f"a row of {shown(element.name)} is not whole") from error
     if position > len(payload):
@@ -104,16 +117,20 @@ def _walked_rows(payload: bytes, start: int, element: Element, order: str) -> tu
     return points, position
 
 
-def _walked_row(payload: bytes, position: int, element: Element, order: str, point: Rows) -> int:
-    for each in element.properties:
-        number = np.dtype(each.count or each.type)
-        (value,) = struct.unpack_from(order + number.char, payload, position)
-        position += number.itemsize
-        if each.count:
-            position += _length(value) * np.dtype(each.type).itemsize
-        elif each.name in AXES:
-            point[AXES.index(each.name)] = value
+def _walked_row(payload: bytes, position: int, steps: Sequence[_Step], point: Rows) -> int:
+    for number, item_bytes, axis in steps:
+        (value,) = number.unpack_from(payload, position)
+        position += number.size
+        if item_bytes:
+            position += _length(value) * item_bytes
+        elif axis >= 0:
+            point[axis] = value
     return position
+
+
+def _step(each: Property, order: str) -> _Step:
+    number = struct.Struct(order + np.dtype(each.count or each.type).char)
+    return number, np.dtype(each.type).itemsize if each.count else 0, AXES.index(each.name) if each.name in AXES else -1
 
 
 def _length(number: int) -> int:

@@ -9,7 +9,8 @@ from itertools import takewhile
 
 import numpy as np
 
-from onepath.modalities.errors import CorruptError, TruncatedError, WrongColumnsError, shown
+from onepath.modalities.data_errors import WrongColumnsError
+from onepath.modalities.errors import CorruptError, TruncatedError, shown
 
 AXES = ("x", "y", "z")
 
@@ -98,13 +99,15 @@ def header_from_ply(payload: bytes) -> Header:
     Raises:
         PayloadError: it has no end, cannot be read, or declares no points with x, y and z.
     """
-    end = payload.find(b"end_header", 0, _LONGEST_HEADER)
+    # Only the first line's own end parts lines: a comment may hold any other byte.
+    newline = b"\r" if payload[3:4] == b"\r" and payload[4:5] != b"\n" else b"\n"
+    end = payload.find(newline + b"end_header", 0, _LONGEST_HEADER)
     if end < 0:
         raise TruncatedError("PLY file", "its header has no end")
-    start = payload.find(b"\n", end) + 1
+    start = payload.find(newline, end + 1) + 1
     if start == 0:
         raise TruncatedError("PLY file", "nothing follows its header")
-    lines = [line.split() for line in payload[:end].decode("latin-1").splitlines()[1:]]
+    lines = [[word.decode("latin-1") for word in line.split()] for line in payload[:end].split(newline)[1:]]
     words = [line for line in lines if line and line[0] not in ("comment", "obj_info")]
     if not words or words[0][0] != "format" or len(words[0]) != 3 or words[0][1] not in _ORDERS:
         raise CorruptError("PLY file", "its header says no format that is read here")

@@ -15,16 +15,9 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from onepath.contract.dtypes import DType
 from onepath.contract.tensors import Closed
+from onepath.modalities.data_errors import DuplicateColumnError, NotJsonError, WrongColumnsError
 from onepath.modalities.decoding import check_size, text_from_utf8
-from onepath.modalities.errors import (
-    DuplicateColumnError,
-    NotFiniteError,
-    NotJsonError,
-    OutOfRangeError,
-    WrongColumnsError,
-    WrongTypeError,
-    shown,
-)
+from onepath.modalities.errors import NotFiniteError, OutOfRangeError, WrongTypeError, shown
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -140,7 +133,7 @@ def _value_from_json(text: str) -> Any:  # JSON can hold anything
 
 
 def _refuse_constant(literal: str) -> NoReturn:
-    raise NotFiniteError(f"the literal {literal}")
+    raise NotFiniteError(f"the literal {literal}", "send finite numbers, and null for a missing cell")
 
 
 def _object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # JSON values

@@ -11,8 +11,9 @@ from pydantic import Field, RootModel, model_validator
 
 from onepath.contract.dtypes import DType
 from onepath.contract.tensors import Closed
+from onepath.modalities.data_errors import NulCharacterError, TooManyCharactersError
 from onepath.modalities.decoding import check_size, text_from_utf8
-from onepath.modalities.errors import EmptyPayloadError, NulCharacterError, TooManyCharactersError
+from onepath.modalities.errors import EmptyPayloadError
 from onepath.modalities.tokens import CharacterTokenizer, FileTokenizer, Tokenizer, normalised
 
 LATIN = (

@@ -6,20 +6,19 @@ import struct
 from collections.abc import Callable
 from typing import Literal
 
-from onepath.modalities.errors import CorruptError, NoFramesError, TruncatedError, UnsupportedFormatError
+from onepath.modalities.errors import CorruptError, TruncatedError, UnsupportedFormatError
+from onepath.modalities.media_errors import NoFramesError
+from onepath.modalities.video_index import entries_from_boxes
 
 Format = Literal["MP4", "WebM", "GIF"]
 FORMATS: tuple[Format, ...] = ("MP4", "WebM", "GIF")
 
-MOST_SAMPLES = 1 << 22
-"""Samples of one track that an MP4 may announce; FFmpeg takes some 32 bytes for each before it reads the first."""
-
-_MOST_PARTS = 1 << 20
+_MOST_ENTRIES = 6 << 20
+"""Samples that an MP4 may announce, over all tracks: a little more than two minutes of plain PCM at 48 kHz have."""
+_MOST_PARTS = 1 << 19
 """Boxes, elements or blocks that are walked through; a file of more is made to keep a reader busy."""
 _OTHER_BRANDS = (b"qt  ", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 """Major brands of QuickTime and of still images, which share the box structure of MP4."""
-_COUNTS = {b"stsz": 8, b"stz2": 8, b"trun": 4}
-"""Boxes that announce a number of samples, and how many bytes after their name it stands."""
 _SEGMENT, _CLUSTER, _DOCUMENT_TYPE = 0x18538067, 0x1F43B675, b"\x42\x82"
 
 
@@ -61,7 +60,7 @@ def check_whole(payload: bytes, found: Format) -> None:
 
     Raises:
         TruncatedError: a part reaches beyond the end of the payload, or the last one is missing.
-        CorruptError: there are absurdly many parts or samples, or the index is compressed.
+        CorruptError: there are absurdly many parts or samples, or the index of an MP4 is compressed.
         NoFramesError: it is a GIF without a frame.
     """
     try:
@@ -73,7 +72,7 @@ def check_whole(payload: bytes, found: Format) -> None:
 def _walk_mp4(payload: bytes) -> None:
     # ISO/IEC 14496-12, 4.2: a box is its size, its name and its content; size 1 is followed by a longer size, and a box
     # of size 0 goes on to the end of the file.
-    position, names = 0, set()
+    position, entries, names = 0, 0, set()
     for _ in range(_MOST_PARTS):
         if position == len(payload):
             break
@@ -85,26 +84,15 @@ def _walk_mp4(payload: bytes) -> None:
         if position + size > len(payload):
             raise TruncatedError("MP4 video", f"{position + size - len(payload):,} bytes are missing")
         if name != b"mdat":
-            _check_samples(payload[position + header : position + size])
+            entries += entries_from_boxes(payload[position + header : position + size])
+        if entries > _MOST_ENTRIES:
+            raise CorruptError("MP4 video", f"its index announces {entries:,} samples")
         names.add(name)
         position += size
     else:
         raise _too_many("MP4", "boxes")
     if b"moov" not in names:
         raise TruncatedError("MP4 video", "it has no moov box")
-
-
-def _check_samples(boxes: bytes) -> None:
-    # FFmpeg reads a box of these names wherever it is nested, so that they are searched and not walked to.
-    if b"cmov" in boxes:
-        raise CorruptError("MP4 video", "its index is compressed")
-    for name, offset in _COUNTS.items():
-        position = boxes.find(name)
-        while position >= 0:
-            count = int.from_bytes(boxes[position + 4 + offset : position + 8 + offset], "big")
-            if count > MOST_SAMPLES:
-                raise CorruptError("MP4 video", f"its {name.decode()} box announces {count:,} samples")
-            position = boxes.find(name, position + 4)
 
 
 def _walk_webm(payload: bytes) -> None:
@@ -151,18 +139,20 @@ def _document_type(payload: bytes) -> bytes:
 
 def _walk_gif(payload: bytes) -> None:
     # GIF89a, appendix B: a screen, then images and extensions, whose data lie in blocks of up to 255 bytes.
-    position, frames = 13 + _palette_bytes(payload[10]), 0
+    position, frames, among_blocks = 13 + _palette_bytes(payload[10]), 0, False
     for _ in range(_MOST_PARTS):
         kind = payload[position]
-        if kind == 0x3B:
+        if among_blocks:
+            position += 1 + kind
+            among_blocks = kind > 0
+        elif kind == 0x3B:
             break
-        if kind not in (0x21, 0x2C):
+        elif kind in (0x21, 0x2C):
+            position += 2 if kind == 0x21 else 11 + _palette_bytes(payload[position + 9])
+            frames += kind == 0x2C
+            among_blocks = True
+        else:
             raise CorruptError("GIF video", "what follows a frame is neither a frame nor the end")
-        frames += kind == 0x2C
-        position += 2 if kind == 0x21 else 11 + _palette_bytes(payload[position + 9])
-        while block := payload[position]:
-            position += 1 + block
-        position += 1
     else:
         raise _too_many("GIF", "blocks")
     if not frames:

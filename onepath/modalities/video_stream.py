@@ -11,16 +11,16 @@ from pydantic import Field
 
 from onepath.contract.tensors import Closed
 from onepath.modalities.decoding import check_sides
-from onepath.modalities.errors import (
-    CorruptError,
+from onepath.modalities.errors import CorruptError, TruncatedError
+from onepath.modalities.media_errors import (
     NoFramesError,
     TooLongError,
     TooManyFramesError,
     TooMuchToDecodeError,
-    TruncatedError,
     UnsupportedCodecError,
 )
 from onepath.modalities.video_header import Format, check_whole, size_from_payload
+from onepath.modalities.video_packets import frames_in_packet, is_hidden
 from onepath.modalities.video_picture import image_from_frame
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ Choice = Callable[[int], Sequence[int]]
 
 _DEMUXERS: dict[Format, str] = {"MP4": "mp4", "WebM": "webm", "GIF": "gif"}
 _CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "av1", "gif")
-_DECODERS = (*_CODECS, "libdav1d")
+_UNMEASURED = "mpeg4"
+"""The one codec for which FFmpeg does not take the size of the frames from the container."""
 _CODED_MARGIN = 63
 """Columns and rows that a codec may add to a picture's size; they are cut off after decoding."""
-_VP8_SHOWN = 0x10
+_MOST_PACKETS = 1 << 19
+"""Packets of sound and pictures that are read through."""
 
 
 class VideoLimits(Closed):
@@ -47,7 +49,7 @@ class VideoLimits(Closed):
         max_pixels: the most pixels of one frame.
         max_side: the longest side of a frame, in pixels.
         min_side: the shortest side of a frame, in pixels.
-        max_decoded_pixels: the most pixels, over all frames, that have to be decoded to reach the chosen ones.
+        max_decoded_pixels: the most pixels, of all frames, hidden ones too, that are decoded to reach the chosen ones.
     """
 
     max_bytes: int = Field(default=64 << 20, gt=0)
@@ -94,7 +96,8 @@ def _chosen_images(container: Any, limits: VideoLimits, choice: Choice) -> Itera
         wanted[times[index]].append(place)
     start = _start(packets, min(wanted))
     end = 1 + max(place for place, packet in enumerate(packets) if packet.pts in wanted)
-    _check_cost((end - start) * stream.codec_context.width * stream.codec_context.height, limits)
+    frames = sum(frames_in_packet(memoryview(packet), _codec(stream)) for packet in packets[start:end])
+    _check_cost(frames * stream.codec_context.width * stream.codec_context.height, limits)
     for time, image in _images(stream, packets[start:], set(wanted), limits):
         yield wanted[time], image
 
@@ -103,11 +106,11 @@ def _opened(payload: bytes, found: Format, limits: VideoLimits) -> Any:  # PyAV 
     import av
 
     # FFmpeg must not guess the format (a playlist names other files), must not open anything besides these bytes, and
-    # must not take memory for pictures over the limit while it looks at the first ones.
+    # must not decode pictures to find out how large they are, except where no container says so, and then small ones.
     options = {
         "format_whitelist": _DEMUXERS[found],
         "protocol_whitelist": "none",
-        "codec_whitelist": ",".join(_DECODERS),
+        "codec_whitelist": _UNMEASURED,
         "max_pixels": str(_coded_pixels(limits)),
         "max_streams": "64",
     }
@@ -139,7 +142,9 @@ def _picture_stream(container: Any, limits: VideoLimits) -> Any:  # PyAV has no 
 def _packets(container: Any, stream: Any, limits: VideoLimits) -> list[Any]:  # PyAV's
     packets: list[Any] = []
     indexed = 0
-    for packet in container.demux(stream):
+    for packet in _stored_packets(container):
+        if packet.stream_index != stream.index:
+            continue
         if packet.is_corrupt:
             raise TruncatedError("video", f"frame {len(packets)} is not whole")
         if packet.pts is None:  # the end, or a frame without a time
@@ -153,6 +158,18 @@ def _packets(container: Any, stream: Any, limits: VideoLimits) -> list[Any]:  # 
         raise TruncatedError("video", f"{indexed} of {len(stream.index_entries)} frames are there")
     _check_duration(packets, stream, limits)
     return packets
+
+
+def _stored_packets(container: Any) -> Iterator[Any]:  # PyAV's
+    """Yield the packets of every stream, as long as the file is large enough to hold each of them once."""
+    stored_bytes = 0
+    for number, packet in enumerate(container.demux()):
+        stored_bytes += packet.size
+        if stored_bytes > container.size:
+            raise CorruptError("video", "its frames share bytes, or are compressed twice")
+        if number > _MOST_PACKETS:
+            raise CorruptError("video", f"it has more than {_MOST_PACKETS:,} packets")
+        yield packet
 
 
 def _check_duration(packets: Sequence[Any], stream: Any, limits: VideoLimits) -> None:  # PyAV's
@@ -172,10 +189,14 @@ def _check_cost(pixels: int, limits: VideoLimits) -> None:
         raise TooMuchToDecodeError(pixels, limits.max_decoded_pixels)
 
 
+def _codec(stream: Any) -> str:  # PyAV's
+    name: str = stream.codec_context.codec.canonical_name
+    return name
+
+
 def _is_shown(packet: Any, stream: Any) -> bool:  # PyAV's
-    # An edit list can leave frames out, and VP8 has frames that others refer to and nobody sees.
-    hidden = stream.codec_context.codec.canonical_name == "vp8" and not memoryview(packet)[0] & _VP8_SHOWN
-    return not packet.is_discard and not hidden
+    # An edit list can leave frames out, too.
+    return not packet.is_discard and not is_hidden(memoryview(packet), _codec(stream))
 
 
 def _start(packets: Sequence[Any], first: int) -> int:  # PyAV's
@@ -189,9 +210,10 @@ def _images(
 ) -> Iterator[tuple[int, Image]]:  # PyAV's
     decoded = 0
     for packet in [*packets, None]:
+        coded = frames_in_packet(memoryview(packet), _codec(stream)) if packet is not None else 1
         for frame in stream.codec_context.decode(packet):
             _check_sides(frame.width, frame.height, limits)
-            decoded += frame.width * frame.height
+            decoded += coded * frame.width * frame.height
             _check_cost(decoded, limits)
             if frame.is_corrupt:
                 raise CorruptError("video", "a frame of it is damaged")

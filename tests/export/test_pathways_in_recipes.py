@@ -165,6 +165,29 @@ def test_a_light_checkpoint_gives_layers_and_scales(tmp_path):
     assert again.report["auxiliaries"][0]["scales"] == {"head.weight": [0.125]}
 
 
+def test_a_light_checkpoint_of_two_auxiliaries_reports_each_ones_own_scales(tmp_path):
+    models = made(recipe_of(tmp_path, described(scales=0.1)))
+    model, auxiliaries = models["left"].model, [models[name].model for name in ("base", "right")]
+    plans = [reparameterize(model, auxiliary, layers=["head"]) for auxiliary in auxiliaries]
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith(".scale"):
+                value.fill_(0.5 if ".0." in name else 0.25)
+    save_light(model, tmp_path / "light.safetensors", plans=plans, auxiliaries=auxiliaries)
+    light = {
+        "method": "cross_modal",
+        "target": "left",
+        "auxiliaries": [{"model": "base"}, {"model": "right"}],
+        "checkpoint": "light.safetensors",
+    }
+    again = made(recipe_of(tmp_path, light))["extended"]
+    assert scales(again.model) == {"head.weight": (0.5, 0.25)}
+    assert [entry["scales"] for entry in again.report["auxiliaries"]] == [
+        {"head.weight": [0.5]},
+        {"head.weight": [0.25]},
+    ]
+
+
 def test_a_merge_of_merges_takes_the_collapsed_weights(tmp_path):
     merges = {
         "extended": described(scales=0.5),

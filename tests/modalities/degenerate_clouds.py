@@ -96,6 +96,14 @@ CASES = {
         "out_of_range",
         _ply(b"element face 99999999\nproperty list char int i\nelement vertex 2\n" + _XYZ, bytes(90_000), _BINARY),
     ),
+    "ply_of_endless_elements_before_the_points": (
+        "out_of_range",
+        _ply(b"element a 100\nproperty list char int i\n" * 300 + b"element vertex 2\n" + _XYZ, bytes(40_000), _BINARY),
+    ),
+    "ply_of_points_with_endless_lists": (
+        "out_of_range",
+        _ply(b"element vertex 100\n" + _XYZ + b"property list char int i\n" * 60, bytes(60_000), _BINARY),
+    ),
     "ply_of_faces_that_are_not_there": (
         "truncated",
         _ply(b"element vertex 2\n" + _XYZ + b"element face 99999999\nproperty list char int i\n", bytes(24), _BINARY),
@@ -118,6 +126,9 @@ CASES = {
     "xyz_of_one_column": ("wrong_shape", b"1.5\n2.5\n"),
     "xyz_of_two_columns": ("wrong_shape", b"1,2\n3,4\n"),
     "xyz_of_lines_of_different_lengths": ("corrupt", b"1 2 3\n4 5 6 7\n"),
+    "xyz_of_very_many_columns": ("corrupt", b"1 " * 1000 + b"\n"),
+    "xyz_of_a_very_long_line": ("corrupt", b"1 2 3\n" + b"1 " * 40_000 + b"\n"),
+    "ply_of_very_many_columns": ("corrupt", _ply(b"element vertex 2\n" + _XYZ, (b"1 " * 20_000 + b"\n") * 2)),
     "xyz_of_words": ("corrupt", b"1 2 three\n"),
     "xyz_of_a_molecule": ("corrupt", b"3\nwater\nO 0 0 0\nH 0 0 1\n"),
     "xyz_of_comments_alone": ("too_few_points", b"# nothing\n"),

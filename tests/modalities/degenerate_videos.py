@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from tests.modalities.media_files import image_file, noise, sound_file, tone
+from tests.modalities.video_bombs import compressed_webm, index_of, with_index, with_runs, with_tracks
 from tests.modalities.video_files import (
     clip_file,
     index_first,
@@ -43,14 +44,20 @@ def _patched(payload: bytes, after: bytes, offset: int, data: bytes) -> bytes:
     return payload[:place] + data + payload[place + len(data) :]
 
 
-def _many_samples(count: int) -> bytes:
-    payload = with_count(with_count(GOOD, b"stsz", 4, 1), b"stsz", 8, count)
-    return with_count(with_count(payload, b"stsc", 12, count), b"stts", 8, count)
+def _edits(count: int) -> bytes:
+    return struct.pack(">II", 0, count) + struct.pack(">IiHH", 700_000, 0, 1, 0) * count
+
+
+def _first_frame_again_and_again(times: int) -> bytes:
+    size_bytes = int.from_bytes(GOOD[GOOD.find(b"stsz") + 16 :][:4], "big")
+    return with_index(GOOD, index_of(times, size_bytes=size_bytes, chunks=(times, 1)))
 
 
 def _screen(width: int, height: int) -> bytes:
     return _GIF[:6] + struct.pack("<HH", width, height) + _GIF[10:]
 
+
+_CHUNKS = index_of(1000, chunks=(9, 0x7FFFFFFF)) | {b"stts": struct.pack(">IIII", 0, 1, 1000, 1)}
 
 CASES = {
     "no_bytes": ("empty", b""),
@@ -82,7 +89,12 @@ CASES = {
     "mp4_cut_in_its_samples": ("truncated", index_first(GOOD)[:-100]),
     "mp4_of_random_samples": ("corrupt", _patched(GOOD, b"mdat", 650, noise(300).tobytes())),
     "mp4_of_endless_samples": ("corrupt", with_count(GOOD, b"stsz", 8, 0xFFFFFFFF)),
-    "mp4_of_50_million_samples_of_a_byte": ("corrupt", _many_samples(50_000_000)),
+    "mp4_of_50_million_samples_of_a_byte": ("corrupt", with_index(GOOD, index_of(50_000_000))),
+    "mp4_of_tracks_of_2_million_samples": ("corrupt", with_tracks(GOOD, index_of(2_000_000), 4)),
+    "mp4_of_chunks_of_2_billion_samples": ("corrupt", with_tracks(GOOD, _CHUNKS, 1, sound=True)),
+    "mp4_of_2000_edits": ("corrupt", with_index(GOOD, index_of(7000) | {b"elst": _edits(2000)}, lost=(b"ctts",))),
+    "mp4_of_runs_of_2_million_samples": ("corrupt", with_runs(4, 2_000_000)),
+    "mp4_whose_samples_are_one": ("corrupt", _first_frame_again_and_again(15)),
     "mp4_of_a_run_of_50_million_samples": (
         "corrupt",
         with_count(with_count(_STREAM, b"trun", 0, 1), b"trun", 4, 50_000_000),
@@ -107,6 +119,13 @@ CASES = {
         "truncated",
         b"GIF89a" + struct.pack("<HHBBB", 4, 4, 0, 0, 0) + b"!\xfe\x01a\0" * 19_000,
     ),
+    "webm_compressed_twice": ("corrupt", compressed_webm(15, 1_000_000)),
+    "webm_whose_frames_are_larger_than_it_says": (
+        "corrupt",
+        clip_file(levels(1, 1024, 1024), "libvpx", "webm")
+        .replace(b"\xb0\x82\x04\0", b"\xb0\x82\0\x10")
+        .replace(b"\xba\x82\x04\0", b"\xba\x82\0\x10"),
+    ),
     "gif_bomb": ("too_many_pixels", _screen(65535, 65535)),
     "gif_of_no_width": ("too_small", _screen(0, 16)),
     "over_max_frames": ("too_many_frames", clip_file(levels(21))),
@@ -116,6 +135,8 @@ CASES = {
     "over_max_pixels": ("too_many_pixels", clip_file(levels(2, 101, 100))),
     "over_max_pixels_in_a_webm": ("too_many_pixels", clip_file(levels(2, 101, 100), "libvpx", "webm")),
     "over_max_pixels_by_far": ("too_many_pixels", clip_file(levels(1, 2048, 2048), "libx264")),
+    "over_max_pixels_by_far_in_a_webm": ("too_many_pixels", clip_file(levels(1, 1024, 1024), "libvpx-vp9", "webm")),
+    "over_max_pixels_by_far_where_no_container_says_it": ("corrupt", clip_file(levels(1, 1024, 1024), "mpeg4")),
     "over_max_side": ("side_too_long", clip_file(levels(1, 4002, 2), "libx264")),
     "under_min_side": ("too_small", clip_file(levels(1, 1, 16))),
     "over_max_decoded_pixels": ("too_much_to_decode", clip_file(levels(4, 99, 99))),

@@ -9,7 +9,7 @@ import pytest
 
 from onepath.contract.errors import PayloadError
 from onepath.contract.tensors import TensorSpec
-from onepath.modalities import errors, setup_errors
+from onepath.modalities import data_errors, errors, media_errors, setup_errors
 
 SPEC = TensorSpec(name="x", dtype="uint8", shape=(1,))
 EVERY = [
@@ -19,29 +19,29 @@ EVERY = [
     errors.UnsupportedFormatError("image", b"%PDF", ("PNG",)),
     errors.CorruptError("PNG image", "a reason"),
     errors.TruncatedError("WAV audio", "a reason"),
-    errors.TooManyPixelsError(10, 20, 100),
-    errors.SideTooLongError(10, 20, 15),
-    errors.TooSmallError(1, 1, 2),
-    errors.NoSamplesError(),
-    errors.TooLongError(3.0, 2.0),
-    errors.SampleRateError(1, 1000, 2000),
-    errors.TooManyChannelsError(9, 8),
-    errors.UnsupportedCodecError("mjpeg", ("h264", "vp9")),
-    errors.NoFramesError("sound alone"),
-    errors.TooManyFramesError(20, 10),
-    errors.TooMuchToDecodeError(2000, 1000),
-    errors.TooFewPointsError(1, 2),
-    errors.TooManyPointsError(20, 10),
-    errors.WrongShapeError("an array of shape (3)", "an array (points, 3)"),
+    media_errors.TooManyPixelsError(10, 20, 100),
+    media_errors.SideTooLongError(10, 20, 15),
+    media_errors.TooSmallError(1, 1, 2),
+    media_errors.NoSamplesError(),
+    media_errors.TooLongError(3.0, 2.0),
+    media_errors.SampleRateError(1, 1000, 2000),
+    media_errors.TooManyChannelsError(9, 8),
+    media_errors.UnsupportedCodecError("mjpeg", ("h264", "vp9")),
+    media_errors.NoFramesError("sound alone"),
+    media_errors.TooManyFramesError(20, 10),
+    media_errors.TooMuchToDecodeError(2000, 1000),
+    data_errors.TooFewPointsError(1, 2),
+    data_errors.TooManyPointsError(20, 10),
+    data_errors.WrongShapeError("an array of shape (3)", "an array (points, 3)"),
     errors.NotFiniteError("a sample"),
     errors.OutOfRangeError("a cell", 1e300, "send less"),
-    errors.NotUtf8Error(3, "invalid start byte"),
-    errors.NulCharacterError(4),
-    errors.TooManyCharactersError(11, 10),
-    errors.NotJsonError("a reason"),
+    data_errors.NotUtf8Error(3, "invalid start byte"),
+    data_errors.NulCharacterError(4),
+    data_errors.TooManyCharactersError(11, 10),
+    data_errors.NotJsonError("a reason"),
     errors.WrongTypeError("a cell", "a string", "a number"),
-    errors.WrongColumnsError("a problem", ["a", "b"]),
-    errors.DuplicateColumnError("a"),
+    data_errors.WrongColumnsError("a problem", ["a", "b"]),
+    data_errors.DuplicateColumnError("a"),
     errors.DecoderFailedError("a reason"),
 ]
 SET_UP = [
@@ -51,7 +51,8 @@ SET_UP = [
 
 
 def test_every_payload_error_is_here():
-    defined = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PayloadError)}
+    every = [kind for module in (errors, media_errors, data_errors) for kind in vars(module).values()]
+    defined = {kind for kind in every if isinstance(kind, type) and issubclass(kind, PayloadError)}
     assert {type(error) for error in EVERY} == defined - {PayloadError}
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepath.contract.errors import PayloadError
+from onepath.modalities.point_sampling import grouped
 from tests.modalities.media_files import processor
 from tests.modalities.point_files import ORDERS, cloud, npy_file, ply_file, xyz_file
 
@@ -159,6 +160,15 @@ def test_of_equally_near_points_the_first_in_order_comes_first():
     assert np.linalg.norm(middle[1:], axis=1).tolist() == [0, 1, 1]
 
 
+def test_of_equally_near_points_at_the_border_of_a_group_the_first_are_taken():
+    turns = np.random.default_rng(0).permutation(1000)
+    sides = np.stack([turns % 2, turns // 2 % 2, turns // 4 % 2], axis=1) * 2.0 - 1
+    points = np.concatenate([[[0.0, 0, 0]], sides * 3, sides * 2])  # a thousand at one distance, behind farther ones
+    made = grouped(points, 1, 500)[0]
+    assert np.array_equal(made[1:], points[[0, *range(1001, 1500)]])
+    assert not np.array_equal(made[1:], points[[0, *range(1002, 1501)]])
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i1", "u1", "<i2", ">i4", "i8", "u8"])
 def test_every_type_of_number_is_read(dtype):
     points = np.array([[1, 2, 3], [40, 50, 60], [7, 0, 9]])
@@ -193,10 +203,28 @@ def test_a_ply_file_gives_its_points(form, names, lists, faces_first):
     assert raw(payload, 9) == {tuple(row) for row in points.tolist()}
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_ply_file_may_end_its_lines_in_either_way(end):
-    payload = ply_file(cloud(9)).replace(b"\n", end)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("form", ORDERS)
+def test_a_ply_file_may_end_its_lines_in_any_way(form, end):
+    header, _, body = ply_file(cloud(9), form).partition(b"end_header\n")
+    payload = (header + b"end_header\n").replace(b"\n", end) + (body.replace(b"\n", end) if form == "ascii" else body)
     assert raw(payload, 9) == raw(ply_file(cloud(9)), 9)
+
+
+@pytest.mark.parametrize("comment", ["scanned in Ängelholm, Åre and Ørsta", "see end_header", "a\x0bb\x1cc"])
+def test_a_comment_of_a_ply_file_may_say_anything(comment):
+    payload = ply_file(cloud(9)).replace(b"made for a test", comment.encode())
+    assert raw(payload, 9) == raw(ply_file(cloud(9)), 9)
+
+
+def test_lists_are_walked_through_as_long_as_that_is_quick():
+    payload = ply_file(cloud(9), "binary_little_endian", lists=True, faces_first=True)  # 2 faces, 9 points of 4 numbers
+    assert len(raw(payload, 9)) == 9
+    assert decoded(payload, limits={"max_points": 9}).shape == (8, 3)
+    many = payload.replace(b"property list uchar short ring\n", b"property list uchar uchar ring\n" * 20)
+    with pytest.raises(PayloadError) as caught:
+        decoded(many, limits={"max_points": 9})
+    assert caught.value.code == "out_of_range"
 
 
 @pytest.mark.parametrize("form", ORDERS)
@@ -227,6 +255,12 @@ def test_a_ply_file_cut_anywhere_is_refused_or_has_lost_no_point(form):
 )
 def test_text_gives_its_points(text):
     assert raw(text, 2) == {(1, 2, 3), (4, 5, 6)}
+
+
+def test_a_very_long_line_is_refused_before_its_numbers_are_read():
+    with pytest.raises(PayloadError, match=r"4,096 characters"):
+        decoded(b"1 2 3\n" + b"1 " * 40_000)
+    assert raw(b"1 2 3\n4 5 6" + b" " * 5000 + b"\n", 2) == {(1, 2, 3), (4, 5, 6)}
 
 
 def test_text_holds_every_bit_of_a_point():

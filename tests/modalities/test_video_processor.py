@@ -6,6 +6,7 @@ import contextlib
 import io
 import socket
 import struct
+import time
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageSequence
 from onepath.contract.errors import PayloadError
 from onepath.modalities.video_picture import image_from_frame
 from tests.modalities.media_files import image_file, noise, processor
+from tests.modalities.video_bombs import index_of, with_tracks
 from tests.modalities.video_files import (
     clip_file,
     gif_file,
@@ -55,6 +57,11 @@ def code(payload, frames=4, **settings):
     with pytest.raises(PayloadError) as caught:
         decoded(payload, frames, **settings)
     return caught.value.code
+
+
+def packets(payload):
+    with av.open(io.BytesIO(payload)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
 def test_a_lossless_clip_of_the_models_size_keeps_every_pixel():
@@ -128,8 +135,7 @@ def test_frames_that_an_edit_list_leaves_out_are_not_seen():
 
 def test_a_frame_of_vp8_that_nobody_is_to_see_is_not_chosen():
     payload = clip_file(moving(12, 16, 16), "libvpx", "webm")
-    with av.open(io.BytesIO(payload)) as container:
-        fourth = bytes([packet for packet in container.demux(video=0) if packet.size][3])
+    fourth = packets(payload)[3]
     hidden = payload.replace(fourth, bytes([fourth[0] & ~0x10]) + fourth[1:])
     every, seen = (decoded(each, frames, sampling="uniform") for each, frames in ((payload, 12), (hidden, 11)))
     assert np.array_equal(seen, np.delete(every, 3, axis=0))
@@ -288,6 +294,45 @@ def test_a_playlist_is_no_video_however_it_begins(start, tmp_path):
 
 def test_a_script_that_joins_files_is_no_video():
     assert code(b"ffconcat version 1.0\nfile clip.mp4\n") == "unsupported_format"
+
+
+def test_a_frame_that_is_overwritten_is_refused_wherever_that_is():
+    payload = clip_file(moving(6, 64, 64), "libx264")
+    third = packets(payload)[2]
+    places = range(30, len(third) - 64, 3)
+    damaged = [payload.replace(third, third[:place] + b"\xff" * 64 + third[place + 64 :]) for place in places]
+    refused = 0
+    for each in damaged:
+        with contextlib.suppress(PayloadError):
+            decoded(each, 6, 64, 64)
+            continue
+        refused += 1
+    assert refused > 0.9 * len(places)  # without a look at how sure the decoder is of a frame, it is a third
+
+
+def test_what_a_decoder_would_step_over_is_refused():
+    payload = clip_file(moving(6, 16, 16), "libx264")
+    start = payload.find(b"mdat") + 4
+    assert payload[start + 4 : start + 8] == b"\x06\x05\xff\xff"  # the encoder's settings, of more than 510 bytes
+    assert code(payload[: start + 6] + b"\x7f" + payload[start + 7 :], 6) == "corrupt"
+
+
+def test_sound_of_very_many_packets_is_not_read_through():
+    payload = with_tracks(clip_file(moving(6, 16, 16), "libx264"), index_of(600_000), 1, sound=True)
+    payload += struct.pack(">I4s", 600_008, b"free") + bytes(600_000)
+    start = time.perf_counter()
+    assert code(payload) == "corrupt"
+    assert time.perf_counter() - start < 3
+    assert decoded(with_tracks(clip_file(moving(6, 16, 16), "libx264"), index_of(600), 1, sound=True), 4).any()
+
+
+@pytest.mark.parametrize(("start", "block"), [(b"!\xfe", b"\1a"), (b"", b"!\xfe\0")])
+def test_a_gif_of_very_many_blocks_is_refused_at_once(start, block):
+    payload = gif_file([Image.new("RGB", (4, 4))])
+    blocks = start + block * (60_000_000 // len(block)) + b"\0"
+    began = time.perf_counter()
+    assert code(payload[:-1] + blocks + b";") == "corrupt"
+    assert time.perf_counter() - began < 1
 
 
 def test_a_damaged_clip_is_silent(capfd):

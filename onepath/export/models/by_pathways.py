@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +18,10 @@ from onepath.export.models.made import MadeModel, looked_over, merged_measuremen
 from onepath.export.models.parity import measured_weights
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe.merges import AuxiliaryRecipe, CrossModalMerge
-from onepath.merging.reparameterization import Plan, attach, load_light, plan_reparameterization
+from onepath.merging.reparameterization import Plan, attach, load_light, plan_reparameterization, scales
+from onepath.merging.reparameterization.additions import link_counts
+
+_Scales = Mapping[str, tuple[float, ...]]
 
 
 def merge_by_pathways(
@@ -75,9 +78,9 @@ def _attach_all(
     model: nn.Module, merge: CrossModalMerge, auxiliaries: Sequence[nn.Module], folder: Path
 ) -> list[_Attached]:
     if merge.checkpoint is not None:
-        before = set(_scales_of(model))
+        before = scales(model)
         plans = load_light(folder / merge.checkpoint, model, auxiliaries, training=merge.training)
-        return [_Attached(plan, _by_weight(_scales_of(model), before)) for plan in plans]
+        return _by_plan(plans, before, scales(model))
     return [
         _attached(model, described, auxiliary, merge.training)
         for described, auxiliary in zip(merge.auxiliaries, auxiliaries, strict=True)
@@ -87,22 +90,25 @@ def _attach_all(
 def _attached(
     model: nn.Module, described: AuxiliaryRecipe, auxiliary: nn.Module, training: Literal["trainable", "frozen"]
 ) -> _Attached:
-    before = set(_scales_of(model))
+    names, before = set(_scales_of(model)), scales(model)
     layers = list(described.layers) if isinstance(described.layers, tuple) else described.layers
     plan = plan_reparameterization(model, auxiliary, layers=layers, **described.pairing)
     attach(plan, model, auxiliary, training=training)
     if described.scales is not None:
-        new = {name: scale for name, scale in _scales_of(model).items() if name not in before}
+        new = {name: scale for name, scale in _scales_of(model).items() if name not in names}
         _set_scales(new, described.scales, described.model)
-    return _Attached(plan, _by_weight(_scales_of(model), before))
+    return _by_plan([plan], before, scales(model))[0]
 
 
-def _by_weight(found: Mapping[str, Tensor], before: Container[str]) -> dict[str, list[float]]:
-    new: dict[str, list[float]] = {}
-    for name, scale in found.items():
-        if name not in before:
-            new.setdefault(_weight_path(name), []).append(scale.item())
-    return new
+def _by_plan(plans: Sequence[Plan], before: _Scales, after: _Scales) -> list[_Attached]:
+    """Return the scales of each plan: those of one weight follow each other in the order of the plans."""
+    begun = {path: len(before.get(path, ())) for path in after}
+    found = []
+    for plan in plans:
+        counts = link_counts(plan)
+        found.append(_Attached(plan, {p: list(after[p][begun[p] : begun[p] + n]) for p, n in counts.items()}))
+        begun |= {path: begun[path] + count for path, count in counts.items()}
+    return found
 
 
 def _set_scales(found: Mapping[str, Tensor], wanted: float | Mapping[str, float], auxiliary: str) -> None:
