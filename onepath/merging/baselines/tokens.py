@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.encoders.shapes import check_sizes
 from onepath.merging.lego.rowwise import wide
+from onepath.merging.multimodal import check_modality_names
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def token_encoders(sources: Mapping[str, Source]) -> nn.ModuleDict:
     """
     if not sources:
         raise UnsupportedModuleError("no encoders", "there is nothing to fuse", "give at least one modality")
+    check_modality_names(sources)
     return nn.ModuleDict({name: TokenEncoder(name, source) for name, source in sources.items()})
 
 

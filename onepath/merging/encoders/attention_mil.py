@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.merging.encoders.shapes import check_sizes, check_values
+from onepath.merging.encoders.shapes import check_dropout, check_sizes, check_values
 
 Padding = Literal["zeros"]
 Compat = Literal["published"]
@@ -40,7 +40,7 @@ class AttentionMIL(nn.Module):
         feature_dim: width of the features.
 
     Raises:
-        UnsupportedModuleError: a size is below 1, or a form is unknown.
+        UnsupportedModuleError: a size is below 1, the dropout is no chance, or a form is unknown.
 
     >>> AttentionMIL(10, feature_dim=12)(torch.zeros(3, 7, 10)).shape
     torch.Size([3, 12])
@@ -61,6 +61,7 @@ class AttentionMIL(nn.Module):
         super().__init__()
         widths = {"hidden": hidden, "attention": attention, "feature_dim": feature_dim}
         check_sizes("attention-MIL", inputs=inputs, classes=classes, **widths)
+        check_dropout("attention-MIL", dropout)
         _check_form(padding, compat)
         self.feature_dim, self.padding, self.compat = feature_dim, padding, compat
         self.embed = nn.Linear(inputs, hidden)
@@ -96,8 +97,8 @@ class AttentionMIL(nn.Module):
         Args:
             embedded: instances as the first layer gives them, `(rows, instances, hidden)`.
         """
-        content = self.dropout(torch.tanh(self.content(embedded)))
-        gate = self.dropout(torch.sigmoid(self.gate(embedded)))
+        content = self.dropout(torch.tanh_(self.content(embedded)))
+        gate = self.dropout(torch.sigmoid_(self.gate(embedded)))
         return self.score(content * gate).squeeze(-1)  # type: ignore[no-any-return]
 
     def _attended(self, bags: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -108,7 +109,7 @@ class AttentionMIL(nn.Module):
         instances = bags.to(self.embed.weight.dtype)
         if mask is not None:  # what stands in padding, NaN included, must reach nothing
             instances = instances.masked_fill(~mask.unsqueeze(-1), 0)
-        embedded = self.dropout(torch.relu(self.embed(instances)))
+        embedded = self.dropout(torch.relu_(self.embed(instances)))  # in place: large, and nobody else's
         return embedded, self._shares(self.scores(embedded), present)
 
     def _shares(self, scores: Tensor, present: Tensor | None) -> Tensor:
@@ -151,14 +152,24 @@ def padded_bags(bags: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     Args:
         bags: each `(instances, inputs)`, none of them need have any instance.
 
+    Raises:
+        UnsupportedModuleError: there is no bag, or one has another shape.
+
     >>> bags, mask = padded_bags([torch.ones(1, 3), torch.ones(2, 3)])
     >>> bags.shape, mask.tolist()
     (torch.Size([2, 2, 3]), [[True, False], [True, True]])
     """
     if not bags:
         raise UnsupportedModuleError("no bags", "their width is not known", "give at least one, if empty")
-    sizes = torch.tensor([len(bag) for bag in bags])
-    return nn.utils.rnn.pad_sequence(list(bags), batch_first=True), torch.arange(int(sizes.max())) < sizes.unsqueeze(1)
+    if any(bag.ndim != 2 or bag.shape[1] != bags[0].shape[-1] for bag in bags):
+        shapes = ", ".join(str(tuple(bag.shape)) for bag in bags)
+        raise UnsupportedModuleError(
+            f"bags of shapes {shapes}", "they are not of one width", "give each (instances, inputs)"
+        )
+    sizes = [len(bag) for bag in bags]
+    device = bags[0].device
+    mask = torch.arange(max(sizes), device=device) < torch.tensor(sizes, device=device).unsqueeze(1)
+    return nn.utils.rnn.pad_sequence(list(bags), batch_first=True), mask
 
 
 def _check_form(padding: str | None, compat: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.merging.encoders.shapes import check_sizes, check_values
+from onepath.merging.encoders.shapes import check_dropout, check_sizes, check_values
 
 WIDTHS: Mapping[str, tuple[int, ...]] = {"small": (256, 256, 256, 256), "big": (1024, 1024, 1024, 512)}
 """The published sizes: width of each layer's output."""
@@ -33,7 +33,7 @@ class SelfNormalizingNetwork(nn.Module):
         feature_dim: width of the features.
 
     Raises:
-        UnsupportedModuleError: a size is unknown or below 1.
+        UnsupportedModuleError: a size is unknown or below 1, or the dropout is no chance.
 
     >>> import torch
     >>> SelfNormalizingNetwork(20, widths=(16, 12))(torch.zeros(3, 20)).shape
@@ -51,6 +51,7 @@ class SelfNormalizingNetwork(nn.Module):
         super().__init__()
         sizes = [inputs, *_known(widths)]
         check_sizes("the self-normalising network", inputs=inputs, width=min(sizes[1:]), classes=classes)
+        check_dropout("the self-normalising network", dropout)
         self.feature_dim = sizes[-1]
         self.layers = nn.Sequential(*(_layer(*pair, dropout) for pair in pairwise(sizes)))
         self.classifier = None if classes is None else _linear(self.feature_dim, classes)

@@ -1,4 +1,4 @@
-"""What encoders check of the values that they are given."""
+"""What encoders and blocks check of their sizes and of the values that they are given."""
 
 from __future__ import annotations
 
@@ -27,11 +27,25 @@ def check_values(values: Tensor, *, axes: Sequence[int], inputs: int, form: str)
         )
 
 
+def check_dropout(name: str, dropout: float) -> None:
+    """Check that a dropout is a chance.
+
+    Args:
+        name: what to call the module in the message.
+        dropout: from 0 to 1.
+
+    Raises:
+        UnsupportedModuleError: it is not.
+    """
+    if not 0 <= dropout <= 1:
+        raise UnsupportedModuleError(name, f"dropout is {dropout}", "give a number from 0 to 1")
+
+
 def check_sizes(name: str, **sizes: int | None) -> None:
     """Check that every size is at least 1.
 
     Args:
-        name: what to call the encoder in the message.
+        name: what to call the module in the message.
         sizes: name to size; None where there is nothing of the kind.
 
     Raises:

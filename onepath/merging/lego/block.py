@@ -59,8 +59,10 @@ class LegoBlock(nn.Module):
         """Take the block, or its encoder alone, out of training: no gradient, and eval mode, which `train` keeps.
 
         Raises:
-            UnsupportedModuleError: the encoder is asked for, and there is none.
+            UnsupportedModuleError: the encoder is asked for, and there is none, or the part is neither.
         """
+        if part not in ("block", "encoder"):
+            raise UnsupportedModuleError(f"part {part!r} to freeze", "it is not known", "use block or encoder")
         if part == "encoder" and self.encoder is None:
             raise UnsupportedModuleError("the encoder to freeze", "the block has none", "freeze the block")
         self.frozen = part
@@ -84,12 +86,12 @@ class LegoBlock(nn.Module):
         """Return the encoder's features, or the values themselves without one, `(rows, tokens, feature_dim)`.
 
         Raises:
-            UnsupportedModuleError: they have another shape than the settings say.
+            UnsupportedModuleError: they are no tensor, or have another shape than the settings say.
         """
-        features = values if self.encoder is None else self.encoder(values)
+        features = values if self.encoder is None else _tensor_of(self.encoder, values)
         tokens = features.unsqueeze(1) if features.ndim == 2 else features
         _check_tokens(tokens, self.settings)
-        return cast(Tensor, tokens)
+        return tokens
 
     def context(self, values: Tensor) -> Tensor:
         """Return the tokens that the depths read, `(rows, tokens, feature_dim)`.
@@ -208,6 +210,17 @@ def _mixer(settings: LegoSettings) -> TokenMixer:
         SelfAttention(settings.feature_dim, settings.heads, settings.head_width, settings.dropout),
         GatedFeedForward(settings.feature_dim, settings.dropout),
     )
+
+
+def _tensor_of(encoder: nn.Module, values: Tensor) -> Tensor:
+    features = encoder(values)
+    if not isinstance(features, Tensor):
+        raise UnsupportedModuleError(
+            f"the block's {type(encoder).__name__}",
+            f"it returns a {type(features).__name__}",
+            "wrap it in a module that returns the features alone",
+        )
+    return features
 
 
 def _check_tokens(tokens: Tensor, settings: LegoSettings) -> None:

@@ -38,6 +38,11 @@ def restarted(state: Spectrum, settings: LegoSettings) -> Spectrum:
     return started(inverse_fourier(kept), settings)  # the latent is real: its spectrum's rows mirror each other
 
 
+def root(square: Tensor) -> Tensor:
+    """Return the square root of squared norms, never 0, so that a latent may be divided by it."""
+    return square.clamp(min=max(SMALLEST_NORM**2, torch.finfo(square.dtype).tiny)).sqrt()
+
+
 def _started_over_features(latent: Spectrum, settings: LegoSettings) -> Spectrum:
     if not settings.normalise:
         return over_features(latent)
@@ -46,4 +51,4 @@ def _started_over_features(latent: Spectrum, settings: LegoSettings) -> Spectrum
 
 
 def _norm(squares: Tensor, dim: int) -> Tensor:
-    return squares.sum(dim, keepdim=True).clamp(min=SMALLEST_NORM**2).sqrt()
+    return root(squares.sum(dim, keepdim=True))

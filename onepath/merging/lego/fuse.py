@@ -12,11 +12,11 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, merged_description
 from onepath.merging.lego.fourier import Spectrum
-from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
+from onepath.merging.lego.heads import head_method, logits_by_pattern
 from onepath.merging.lego.merge import check_complete, lego_blocks, weights_from_mapping
 from onepath.merging.lego.published import PublishedTokens, published_head, published_weave
 from onepath.merging.lego.rowwise import chosen
-from onepath.merging.lego.settings import Compat, check_compat, known_tokens
+from onepath.merging.lego.settings import Compat, known_tokens
 from onepath.merging.multimodal import all_present, run_dense
 
 Order = Literal["stack", "weave"]
@@ -52,7 +52,7 @@ class LegoFuse(nn.Module):
             of blocks without encoders, is `published_weave`. No row may lack a modality, and it cannot be collapsed.
 
     Raises:
-        UnsupportedModuleError: the blocks do not fit together, an order is unknown, or a block's number of tokens is.
+        UnsupportedModuleError: the blocks do not fit together, an order is unknown, or a number of tokens is open.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class LegoFuse(nn.Module):
         compat: Compat | None = None,
     ) -> None:
         super().__init__()
-        known = lego_blocks(blocks)
-        _check_order(order, compat, known)
+        known = lego_blocks(blocks, compat)
+        _check_chain(order, compat, known)
         self.modalities = tuple(known)
         self.order, self.compat, self.head = order, compat, head
         self.weights = weights_from_mapping(weights or {}, self.modalities)
@@ -86,11 +86,7 @@ class LegoFuse(nn.Module):
         return merged_description("lego_fuse", self.blocks, head=self.head, weights=self.weights, **form)
 
     def absent(self, modality: str) -> Tensor:
-        """Return zeros of the shape of one row's context.
-
-        Raises:
-            UnsupportedModuleError: the block's settings leave the number of tokens open.
-        """
+        """Return zeros of the shape of one row's context."""
         block = self.blocks[modality]
         tokens = block.latent.new_zeros(known_tokens(modality, block.settings), block.settings.feature_dim)
         if self._weaves_as_published:
@@ -106,8 +102,7 @@ class LegoFuse(nn.Module):
         check_complete(present, self.compat)
         pooled = self.spectrum(features, present).real.mean(1)
         heads = [block.head for block in self.blocks.values()]
-        table = merged_heads(heads, subset_weights(self.weights).to(pooled.device), self.head_method)
-        return {"scores": apply_heads(table, pattern_index(present), pooled)}
+        return {"scores": logits_by_pattern(pooled, present, heads, weights=self.weights, method=self.head_method)}
 
     def spectrum(self, features: Mapping[str, Tensor], present: Tensor) -> Spectrum:
         """Return the latent after the whole chain, in the frequency domain, both parts `(rows, latents, width)`."""
@@ -154,10 +149,11 @@ def _zeros(block: LegoBlock, rows: int) -> Spectrum:
     return Spectrum(zeros, zeros)
 
 
-def _check_order(order: str, compat: str | None, blocks: Mapping[str, LegoBlock]) -> None:
+def _check_chain(order: str, compat: str | None, blocks: Mapping[str, LegoBlock]) -> None:
     if order not in ("stack", "weave"):
         raise UnsupportedModuleError(f"order {order!r}", "it is not known", "use stack or weave")
-    check_compat(compat)
+    for name, block in blocks.items():
+        known_tokens(name, block.settings)
     if compat == "published" and order == "weave" and any(block.mixers is None for block in blocks.values()):
         raise UnsupportedModuleError(
             "compat 'published' with order 'weave'",

@@ -137,7 +137,17 @@ def subset_weights(weights: Sequence[float]) -> Tensor:
     [0.25, 0.75]
     """
     rows = range(2 ** len(weights))
-    chosen = torch.tensor([[w * (row >> i & 1) for i, w in enumerate(weights)] for row in rows], dtype=torch.float64)
+    return pattern_weights(torch.tensor([[row >> i & 1 for i in range(len(weights))] for row in rows]), weights)
+
+
+def pattern_weights(present: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the weights of some patterns, float64 `(patterns, blocks)`, each row with sum 1 (or 0 for the empty one).
+
+    Args:
+        present: 1 where a block is present, `(patterns, blocks)`.
+        weights: one positive number a block.
+    """
+    chosen = present * torch.tensor(list(weights), dtype=torch.float64, device=present.device)
     return chosen / chosen.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
 
 
@@ -145,6 +155,30 @@ def pattern_index(present: Tensor) -> Tensor:
     """Return the number of each row's presence pattern, int64 `(rows,)`, of bool `(rows, blocks)`."""
     bits = torch.tensor([1 << i for i in range(present.shape[1])], dtype=torch.int64, device=present.device)
     return (present.to(torch.int64) * bits).sum(1)
+
+
+def logits_by_pattern(
+    pooled: Tensor, present: Tensor, heads: Sequence[TaskHead], *, weights: Sequence[float], method: HeadMethod
+) -> Tensor:
+    """Return logits `(rows, classes)`, each row by the head that is merged of those that it has.
+
+    Heads are merged for the patterns that occur; in a compiled or exported graph, for all of them.
+
+    Args:
+        pooled: `(rows, width)`.
+        present: bool `(rows, heads)`.
+        heads: of one shape.
+        weights: one positive number a head.
+        method: how they are merged.
+    """
+    index = pattern_index(present)
+    if torch.compiler.is_compiling():
+        shares = subset_weights(weights).to(pooled.device)
+    else:
+        patterns, index = torch.unique(index, return_inverse=True)
+        bits = torch.arange(present.shape[1], device=present.device)
+        shares = pattern_weights(patterns.unsqueeze(1) >> bits & 1, weights)
+    return apply_heads(merged_heads(heads, shares, method), index, pooled)
 
 
 def apply_heads(table: HeadTable, index: Tensor, pooled: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from onepath.contract.plugins import load_plugin
 from onepath.merging.lego.block import LegoBlock, check_mergeable
 from onepath.merging.lego.description import Description, merged_description, method_name
 from onepath.merging.lego.fourier import Spectrum
-from onepath.merging.lego.heads import apply_heads, head_method, merged_heads, pattern_index, subset_weights
+from onepath.merging.lego.heads import head_method, logits_by_pattern
 from onepath.merging.lego.methods import MergeMethod
 from onepath.merging.lego.published import published_head, published_method
 from onepath.merging.lego.settings import Compat, check_compat
-from onepath.merging.multimodal import all_present, run_dense
+from onepath.merging.multimodal import all_present, check_modality_names, run_dense
 
 MOST_BLOCKS = 12
 """With more, a head for each of the 2^blocks subsets would not be small any more."""
@@ -65,12 +65,11 @@ class LegoMerge(nn.Module):
         compat: Compat | None = None,
     ) -> None:
         super().__init__()
-        known = lego_blocks(blocks)
-        check_compat(compat)
+        known = lego_blocks(blocks, compat)
         self.modalities, self.compat = tuple(known), compat
         self.weights = weights_from_mapping(weights or {}, self.modalities)
         self.method_name, self.head = method_name(method), head
-        self.method = _merge_method(method, compat, len(known))
+        self.method = _merge_method(method, compat)
         self.head_method = published_head(head) if compat else head_method(head)
         self.settings = next(iter(known.values())).settings
         self.encoders = nn.ModuleDict({name: BlockSpectrum(block) for name, block in known.items()})
@@ -99,8 +98,7 @@ class LegoMerge(nn.Module):
         spectra = Spectrum(*torch.stack([features[name] for name in self.modalities], dim=1).unbind(2))
         pooled = self.method(spectra, present, self.weights).real.mean(1)
         heads = [block.head for block in self.blocks.values()]
-        table = merged_heads(heads, subset_weights(self.weights).to(pooled.device), self.head_method)
-        return {"scores": apply_heads(table, pattern_index(present), pooled)}
+        return {"scores": logits_by_pattern(pooled, present, heads, weights=self.weights, method=self.head_method)}
 
     def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return logits `(rows, classes)`.
@@ -112,20 +110,21 @@ class LegoMerge(nn.Module):
         return run_dense(self, values, all_present(values, present, self.modalities))["scores"]
 
 
-def _merge_method(method: str | MergeMethod, compat: str | None, blocks: int) -> MergeMethod:
+def _merge_method(method: str | MergeMethod, compat: str | None) -> MergeMethod:
     if compat == "published":
-        if blocks < 2:
-            raise UnsupportedModuleError("one block with compat 'published'", "it takes two", "leave compat out")
         return published_method(method_name(method))
     return load_plugin("onepath.merge_methods", method) if isinstance(method, str) else method
 
 
-def lego_blocks(blocks: Mapping[str, nn.Module]) -> dict[str, LegoBlock]:
-    """Return the blocks, checked to fit together.
+def lego_blocks(blocks: Mapping[str, nn.Module], compat: str | None) -> dict[str, LegoBlock]:
+    """Return the blocks, checked to fit together and to be what a form for comparisons takes.
 
     Raises:
-        UnsupportedModuleError: one is not a `LegoBlock`, one differs in form, or there are none or too many.
+        UnsupportedModuleError: one is not a `LegoBlock`, one differs in form, a name or the form for comparisons is
+            none, or there are too few or too many.
     """
+    check_compat(compat)
+    check_modality_names(blocks)
     for name, block in blocks.items():
         if not isinstance(block, LegoBlock):
             raise UnsupportedModuleError(
@@ -137,6 +136,8 @@ def lego_blocks(blocks: Mapping[str, nn.Module]) -> dict[str, LegoBlock]:
         )
     known = cast(dict[str, LegoBlock], dict(blocks))
     check_mergeable(known)
+    if compat == "published" and len(known) < 2:
+        raise UnsupportedModuleError("one block with compat 'published'", "it takes two", "leave compat out")
     return known
 
 

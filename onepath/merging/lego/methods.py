@@ -9,6 +9,7 @@ of the weights count; those of present blocks are scaled anew in each row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import wraps
 from typing import Protocol
 
 import torch
@@ -34,6 +35,18 @@ class MergeMethod(Protocol):
         """
 
 
+def _half_in_single(method: MergeMethod) -> MergeMethod:
+    """Return a method that computes in float32 where it is given float16, whose squares of small numbers are zeros."""
+
+    @wraps(method)
+    def merged(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
+        if spectra.real.dtype != torch.float16:
+            return method(spectra, present, weights)
+        return Spectrum(*(part.half() for part in method(Spectrum(*(p.float() for p in spectra)), present, weights)))
+
+    return merged
+
+
 def sum_(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
     """Return the weighted sum; with equal weights the plain sum of the present blocks."""
     share = _share(spectra, present, weights) * _like(present, spectra).sum(1, keepdim=True)
@@ -45,6 +58,7 @@ def mean(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectr
     return _weighted_sum(_masked(spectra, present), wide(_share(spectra, present, weights), spectra.real))
 
 
+@_half_in_single
 def product(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
     """Return the complex product of the present blocks; a weight is the exponent of its block's magnitude."""
     count = _like(present, spectra).sum(1, keepdim=True)
@@ -59,6 +73,7 @@ def product(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spe
     return _zero_where_empty(merged, present)
 
 
+@_half_in_single
 def harmonic(spectra: Spectrum, present: Tensor, weights: Sequence[float]) -> Spectrum:
     """Return the weighted harmonic mean of the magnitudes, in the direction of the weighted circular mean.
 

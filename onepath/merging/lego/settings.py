@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.encoders.shapes import check_dropout, check_sizes
 
 Compat = Literal["published"]
 
@@ -57,16 +58,14 @@ class LegoSettings:
 
 
 def check_settings(settings: LegoSettings) -> None:
-    """Check that every size is at least 1, and that the form is known.
+    """Check that every size is at least 1, that the dropout is a chance, and that the form is known.
 
     Raises:
         UnsupportedModuleError: naming the setting that is wrong.
     """
-    for name in ("feature_dim", "classes", "latents", "width", "depth", "heads", "head_width"):
-        if getattr(settings, name) < 1:
-            raise UnsupportedModuleError(
-                "the block's settings", f"{name} is {getattr(settings, name)}", "give a number of at least 1"
-            )
+    names = ("feature_dim", "classes", "latents", "width", "depth", "heads", "head_width", "tokens")
+    check_sizes("the block's settings", **{name: getattr(settings, name) for name in names})
+    check_dropout("the block's settings", settings.dropout)
     if settings.fourier_dim not in (1, 2):
         raise UnsupportedModuleError(
             "the block's settings",

@@ -45,7 +45,7 @@ def transport(heads: HeadTable, weights: Tensor) -> HeadTable:
     """
     _refuse_export()
     pivots = (weights > 0).to(torch.int64).argmax(1, keepdim=True)
-    used = sorted(set(pivots.flatten().tolist()))
+    used = sorted(set(pivots.flatten().tolist())) or [0]
     parts = [_averaged(aligned_heads(heads, pivot), weights * (pivots == pivot)) for pivot in used]
     # Each result has one pivot; the others' weights are zeros there, so the sum has one term.
     return heads._replace(**{name: sum(getattr(part, name) for part in parts) for name in heads._fields})

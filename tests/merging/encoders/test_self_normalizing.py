@@ -57,9 +57,17 @@ def test_integers_are_taken_as_numbers() -> None:
     assert torch.equal(network()(counts), network()(counts.float()))
 
 
-@pytest.mark.parametrize("shape", [(3, 12), (3, 1, 12)])
-def test_it_runs_in_onnx_for_any_number_of_rows(shape: tuple[int, ...]) -> None:
-    assert largest_error(Positional(network()), (torch.randn(7, *shape[1:]),)) <= 1e-5
+class OfRowsAndTokens(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+
+    def forward(self, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.network(rows).unsqueeze(1), self.network(tokens)], dim=1)
+
+
+def test_it_runs_in_onnx_for_any_number_of_rows() -> None:
+    assert largest_error(Positional(OfRowsAndTokens()), (torch.randn(7, 12), torch.randn(7, 2, 12))) <= 1e-5
 
 
 @pytest.mark.parametrize(("shape", "reason"), [((3, 11), "encoder takes others"), ((12,), "give \\(rows, 12\\)")])
@@ -75,6 +83,7 @@ def test_values_of_another_shape_are_refused(shape: tuple[int, ...], reason: str
         ({"widths": ()}, "no layer"),
         ({"widths": (4, 0)}, "width is 0"),
         ({"classes": 0}, "classes is 0"),
+        ({"dropout": -0.5}, r"dropout is -0\.5"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(form: dict, reason: str) -> None:

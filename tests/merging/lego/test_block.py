@@ -46,10 +46,14 @@ def test_the_spectrum_is_that_of_a_real_tensor(latents: int) -> None:
     torch.testing.assert_close(spectrum, mirrored, rtol=0, atol=1e-12)
 
 
-def test_a_zero_latent_gives_finite_logits_and_gradients() -> None:
-    block = small_block("a")
+@pytest.mark.parametrize("precision", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("fourier_dim", [1, 2])
+def test_a_zero_latent_gives_finite_logits_and_gradients(fourier_dim: int, precision: torch.dtype) -> None:
+    block = small_block("a", fourier_dim=fourier_dim).to(precision)
     block.latent.data.zero_()
-    block(small_inputs()["a"]).sum().backward()
+    logits = block(small_inputs()["a"].to(precision))
+    logits.sum().backward()
+    assert logits.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in block.parameters())
 
 
@@ -64,6 +68,12 @@ def test_an_encoder_of_another_width_is_refused_with_both_shapes() -> None:
         block(torch.zeros(2, 3))
 
 
+def test_an_encoder_that_returns_no_tensor_is_refused_with_what_it_returns() -> None:
+    block = LegoBlock(torch.nn.LSTM(3, 7, batch_first=True), LegoSettings(feature_dim=7, classes=3))
+    with pytest.raises(UnsupportedModuleError, match=r"the block's LSTM: it returns a tuple"):
+        block(torch.zeros(2, 4, 3))
+
+
 def test_another_number_of_tokens_is_refused_unless_it_is_open() -> None:
     values = small_inputs()["b"]
     with pytest.raises(UnsupportedModuleError, match="set feature_dim and tokens"):
@@ -74,6 +84,17 @@ def test_another_number_of_tokens_is_refused_unless_it_is_open() -> None:
 def test_a_size_below_one_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedModuleError, match="depth is 0"):
         small_block("a", depth=0)
+
+
+def test_no_tokens_at_all_are_refused() -> None:
+    with pytest.raises(UnsupportedModuleError, match="tokens is 0"):
+        small_block("b", tokens=0)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.5, float("nan")])
+def test_a_dropout_that_is_no_chance_is_refused(dropout: float) -> None:
+    with pytest.raises(UnsupportedModuleError, match=rf"dropout is {dropout}"):
+        small_block("b", dropout=dropout)
 
 
 def test_without_an_encoder_each_depth_reads_tokens_of_its_own() -> None:

@@ -89,3 +89,11 @@ def test_a_frozen_block_drops_nothing_out_in_training_mode() -> None:
 def test_the_encoder_of_a_block_without_one_cannot_be_frozen() -> None:
     with pytest.raises(UnsupportedModuleError, match="freeze the block"):
         small_block("m").freeze("encoder")
+
+
+def test_another_part_cannot_be_frozen_and_nothing_is() -> None:
+    block = small_block("b")
+    with pytest.raises(UnsupportedModuleError, match=r"part 'head'.*use block or encoder"):
+        block.freeze("head")
+    assert block.frozen is None
+    assert all(parameter.requires_grad for parameter in block.parameters())

@@ -123,3 +123,13 @@ def test_only_linear_methods_commute_with_averaging(method) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_zeros_are_finite(method) -> None:
     assert np.isfinite(merged(method, np.zeros((1, 2, 3, 3), dtype=complex), [1, 1])).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_small_numbers_in_half_precision_merge_as_wide_ones_do(method) -> None:
+    small = [torch.from_numpy(part).half() for part in (1e-3 * drawn(2).real, 1e-3 * drawn(2).imag)]
+    here, equal = torch.ones(2, 3, dtype=torch.bool), [1.0] * 3
+    result = method(Spectrum(*small), here, equal).real
+    expected = method(Spectrum(*(part.double() for part in small)), here, equal).real
+    assert result.dtype == torch.float16
+    torch.testing.assert_close(result.double(), expected, rtol=2e-3, atol=1e-7)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from onepath.contract.errors import MissingExtraError, UnsupportedModuleError
@@ -81,8 +82,8 @@ def test_the_pairing_is_the_cheapest_of_all(seed: int) -> None:
 def test_merged_heads_are_the_weighted_means_of_what_is_paired(seed: int, share: float) -> None:
     heads = [drawn_head(seed), drawn_head(seed + 1)]
     rows = [torch.cat([g[None], s[None], w]).T.detach().numpy() for g, s, w, _ in map(tensors_of, heads)]
-    order = paired(*rows) @ np.arange(WIDTH)
-    partner = reordered(heads[1], order.astype(int).tolist())
+    order = linear_sum_assignment(np.linalg.norm(rows[0][:, None] - rows[1][None], axis=-1))[1]
+    partner = reordered(heads[1], order.tolist())
     table = merged(heads, 1 - share, share)
     for part, first, second in zip(table, tensors_of(heads[0]), tensors_of(partner), strict=True):
         expected = (1 - share) * first.detach().numpy() + share * second.detach().numpy()
