@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from onepath.export.collapse.constants import constant
 from onepath.merging.lego.fuse import LegoFuse
-from onepath.merging.lego.heads import HeadTable, merged_heads, subset_weights
+from onepath.merging.lego.head_table import HeadTable
+from onepath.merging.lego.heads import merged_heads, subset_weights
 from onepath.merging.lego.merge import LegoMerge
 
 _AT_ONCE = 256

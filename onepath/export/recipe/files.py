@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onepath.contract.nearest import did_you_mean
 from onepath.export.recipe.merges import CrossModalMerge
-
-if TYPE_CHECKING:
-    from onepath.export.recipe.document import Recipe
+from onepath.export.recipe.parts import RecipeParts
 
 
-def missing_files(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
+def missing_files(recipe: RecipeParts, folder: Path) -> list[tuple[str, str]]:
     """Return a problem for each file that a recipe names and that is not there.
 
     Args:
@@ -28,12 +25,12 @@ def missing_files(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _code_files(recipe: Recipe) -> dict[str, str]:
+def _code_files(recipe: RecipeParts) -> dict[str, str]:
     code = {"code": recipe.code} if recipe.code is not None else {}
     return code | {f"parents.{name}.build": parent.build.partition(":")[0] for name, parent in recipe.parents.items()}
 
 
-def _data_files(recipe: Recipe) -> dict[str, str]:
+def _data_files(recipe: RecipeParts) -> dict[str, str]:
     rows = {"rows": recipe.rows} if recipe.rows is not None else {}
     weights = {f"parents.{name}.weights": p.weights for name, p in recipe.parents.items() if p.weights is not None}
     scales = {

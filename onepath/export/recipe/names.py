@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from onepath.contract.manifest import reserved_names
 from onepath.contract.nearest import did_you_mean
 from onepath.contract.plugins import known_plugins
 from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
 from onepath.export.recipe.merges import CROSS_MODAL, CrossModalMerge, WeightMerge, sources_of
+from onepath.export.recipe.parts import RecipeParts
 from onepath.merging.weight_space.scope import KEEP
-
-if TYPE_CHECKING:
-    from onepath.export.recipe.document import Recipe
 
 Problem = tuple[str, str]
 """Path in the recipe and what is wrong there."""
 
 
-def name_problems(recipe: Recipe) -> list[Problem]:
+def name_problems(recipe: RecipeParts) -> list[Problem]:
     """Return everything that is wrong with the names of a recipe, each with its path."""
     problems = [*_modality_problems(recipe), *_merge_problems(recipe), *_bundle_problems(recipe)]
     if recipe.task == "classification" and not recipe.labels:
@@ -34,12 +31,12 @@ def name_problems(recipe: Recipe) -> list[Problem]:
     return problems
 
 
-def problems_without_training(recipe: Recipe) -> list[Problem]:
+def problems_without_training(recipe: RecipeParts) -> list[Problem]:
     """Return a problem for each parent and merge that is made for nothing where no training code takes it."""
     return [*_untrained_problems(recipe), *_unused_problems(recipe)]
 
 
-def _untrained_problems(recipe: Recipe) -> Iterator[Problem]:
+def _untrained_problems(recipe: RecipeParts) -> Iterator[Problem]:
     for name, merge in recipe.merges.items():
         if isinstance(merge, CrossModalMerge) and merge.checkpoint is None:
             for index, auxiliary in enumerate(merge.auxiliaries):
@@ -48,7 +45,7 @@ def _untrained_problems(recipe: Recipe) -> Iterator[Problem]:
                     yield place, "are not given, and no code trains them: this model would do nothing; give them"
 
 
-def _unused_problems(recipe: Recipe) -> list[Problem]:
+def _unused_problems(recipe: RecipeParts) -> list[Problem]:
     used = {name for merge in recipe.merges.values() for _, name in sources_of(merge)}
     used |= {name for merge in recipe.merges.values() if isinstance(merge, WeightMerge) for name in _kept(merge)}
     used |= {name for bundle in recipe.bundles.values() for _, name in models_of(bundle)}
@@ -60,7 +57,7 @@ def _unused_problems(recipe: Recipe) -> list[Problem]:
     ]
 
 
-def _modality_problems(recipe: Recipe) -> Iterator[Problem]:
+def _modality_problems(recipe: RecipeParts) -> Iterator[Problem]:
     kinds = known_plugins("onepath.modalities")
     for name, modality in recipe.modalities.items():
         if modality.kind not in kinds:
@@ -69,7 +66,7 @@ def _modality_problems(recipe: Recipe) -> Iterator[Problem]:
         yield f"modalities.{name}", "the name is taken by a tensor or model of every pipeline"
 
 
-def _merge_problems(recipe: Recipe) -> Iterator[Problem]:
+def _merge_problems(recipe: RecipeParts) -> Iterator[Problem]:
     for name in recipe.merges:
         if name in recipe.parents:
             yield f"merges.{name}", "is the name of a parent too; rename one of them"
@@ -88,7 +85,7 @@ def _merge_problems(recipe: Recipe) -> Iterator[Problem]:
         above.append(name)
 
 
-def _why_not_above(recipe: Recipe, name: str, source: str) -> str:
+def _why_not_above(recipe: RecipeParts, name: str, source: str) -> str:
     if source not in recipe.merges:
         return _unknown_model(source, recipe)
     way = _way(recipe, source, name)
@@ -97,7 +94,7 @@ def _why_not_above(recipe: Recipe, name: str, source: str) -> str:
     return f"{source!r} comes later, and merges are made in their order; move it up"
 
 
-def _way(recipe: Recipe, start: str, goal: str, seen: tuple[str, ...] = ()) -> list[str]:
+def _way(recipe: RecipeParts, start: str, goal: str, seen: tuple[str, ...] = ()) -> list[str]:
     """Return the names from one merge to another that it is made of, or nothing."""
     if start == goal:
         return [goal]
@@ -138,7 +135,7 @@ def _kept(merge: WeightMerge) -> Iterator[str]:
         yield from (name for _, name in _scope_models(scope.method, scope.weights))
 
 
-def _bundle_problems(recipe: Recipe) -> Iterator[Problem]:
+def _bundle_problems(recipe: RecipeParts) -> Iterator[Problem]:
     for name, bundle in recipe.bundles.items():
         if isinstance(bundle, MergedBundle):
             found = _merged_problems(bundle, recipe)
@@ -149,7 +146,7 @@ def _bundle_problems(recipe: Recipe) -> Iterator[Problem]:
         yield from ((f"bundles.{name}.{place}", problem) for place, problem in found)
 
 
-def _merged_problems(bundle: MergedBundle, recipe: Recipe) -> Iterator[Problem]:
+def _merged_problems(bundle: MergedBundle, recipe: RecipeParts) -> Iterator[Problem]:
     methods = known_plugins("onepath.merge_methods")
     if bundle.method not in methods:
         yield "method", _not_installed(bundle.method, methods)
@@ -165,12 +162,12 @@ def _merged_problems(bundle: MergedBundle, recipe: Recipe) -> Iterator[Problem]:
             yield f"blocks.{modality}", "is missing: without code, each modality needs a parent or a merge"
 
 
-def _fused_problems(bundle: FusedBundle, recipe: Recipe) -> Iterator[Problem]:
+def _fused_problems(bundle: FusedBundle, recipe: RecipeParts) -> Iterator[Problem]:
     if recipe.code is None and bundle.source not in recipe.models:
         yield "source", _unknown_model(bundle.source, recipe)
 
 
-def _encoder_problems(bundle: EncoderBundle, recipe: Recipe) -> Iterator[Problem]:
+def _encoder_problems(bundle: EncoderBundle, recipe: RecipeParts) -> Iterator[Problem]:
     if bundle.modality is not None and bundle.modality not in recipe.modalities:
         yield "modality", _not_one_of("the modalities", bundle.modality, recipe.modalities)
     if bundle.source in recipe.models:
@@ -185,7 +182,7 @@ def _encoder_problems(bundle: EncoderBundle, recipe: Recipe) -> Iterator[Problem
         yield "modality", f"is another than the source, the trained encoder of {bundle.source!r}; leave it out"
 
 
-def encoded_modality(bundle: EncoderBundle, recipe: Recipe) -> str | None:
+def encoded_modality(bundle: EncoderBundle, recipe: RecipeParts) -> str | None:
     """Return the modality that a bundle's encoder takes, or None if the recipe does not say."""
     if bundle.modality is not None:
         return bundle.modality
@@ -194,7 +191,7 @@ def encoded_modality(bundle: EncoderBundle, recipe: Recipe) -> str | None:
     return next(iter(recipe.modalities)) if len(recipe.modalities) == 1 else None
 
 
-def _unknown_model(source: str, recipe: Recipe) -> str:
+def _unknown_model(source: str, recipe: RecipeParts) -> str:
     meant, known = did_you_mean(source, recipe.models), ", ".join(recipe.models) or "none"
     return f"{source!r} is neither a parent nor a merge{meant}; known: {known}"
 

@@ -53,7 +53,7 @@ class LegoBlock(nn.Module):
 
     def description(self) -> Description:
         """Return what the numbers mean beside the weights, as JSON data: equal for equal blocks."""
-        return block_description(self)
+        return block_description(self.settings)
 
     def freeze(self, part: Frozen = "block") -> None:
         """Take the block, or its encoder alone, out of training: no gradient, and eval mode, which `train` keeps.

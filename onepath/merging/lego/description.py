@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from onepath.contract.plugins import Group, known_plugins, load_plugin
+from onepath.merging.lego.settings import LegoSettings
 
 if TYPE_CHECKING:
-    from onepath.merging.lego.block import LegoBlock
     from onepath.merging.lego.methods import MergeMethod
 
 Description = dict[str, Any]  # JSON
@@ -18,30 +18,30 @@ GROUP: Group = "onepath.merge_methods"
 
 
 def merged_description(
-    kind: str, blocks: Mapping[str, LegoBlock], *, head: str, weights: Sequence[float], **form: str | None
+    kind: str, settings: Mapping[str, LegoSettings], *, head: str, weights: Sequence[float], **form: str | None
 ) -> Description:
     """Return what a merged model says of itself.
 
     Args:
         kind: `lego_merge` or `lego_fuse`.
-        blocks: modality to block, in the order of the presence columns.
+        settings: modality to those of its block, in the order of the presence columns.
         head: name of the head method.
         weights: one a block.
         form: what only this kind of model has, such as its method or its order.
     """
     return {
         "kind": kind,
-        "modalities": list(blocks),
+        "modalities": list(settings),
         **form,
         "head": head,
-        "weights": dict(zip(blocks, weights, strict=True)),
-        "settings": {name: asdict(block.settings) for name, block in blocks.items()},
+        "weights": dict(zip(settings, weights, strict=True)),
+        "settings": {name: asdict(each) for name, each in settings.items()},
     }
 
 
-def block_description(block: LegoBlock) -> Description:
-    """Return what a block says of itself."""
-    return {"kind": "lego_block", "settings": asdict(block.settings)}
+def block_description(settings: LegoSettings) -> Description:
+    """Return what a block of these settings says of itself."""
+    return {"kind": "lego_block", "settings": asdict(settings)}
 
 
 def collapsed_description(source: Description) -> Description:

@@ -83,7 +83,8 @@ class LegoFuse(nn.Module):
     def description(self) -> Description:
         """Return what the numbers mean beside the weights, as JSON data: equal for equal models."""
         form = {"order": self.order, "compat": self.compat}
-        return merged_description("lego_fuse", self.blocks, head=self.head, weights=self.weights, **form)
+        settings = {name: block.settings for name, block in self.blocks.items()}
+        return merged_description("lego_fuse", settings, head=self.head, weights=self.weights, **form)
 
     def absent(self, modality: str) -> Tensor:
         """Return zeros of the shape of one row's context."""

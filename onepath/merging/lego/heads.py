@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.merging.lego.head_table import HeadTable
 from onepath.merging.lego.layers import TaskHead
 from onepath.merging.lego.transport import transport
 
@@ -24,22 +24,6 @@ SMALLEST_SINE = 1e-6
 
 VectorMethod = Callable[[Tensor, Tensor], Tensor]
 """Merges vectors `(operands, …, size)` by weights `(results, operands)`; see `slerp`."""
-
-
-class HeadTable(NamedTuple):
-    """Merged heads.
-
-    Attributes:
-        gain: of the norm, `(heads, width)`.
-        shift: of the norm, `(heads, width)`.
-        weight: `(heads, classes, width)`.
-        bias: `(heads, classes)`.
-    """
-
-    gain: Tensor
-    shift: Tensor
-    weight: Tensor
-    bias: Tensor
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class LegoMerge(nn.Module):
     def description(self) -> Description:
         """Return what the numbers mean beside the weights, as JSON data: equal for equal models."""
         form = {"method": self.method_name, "compat": self.compat}
-        return merged_description("lego_merge", self.blocks, head=self.head, weights=self.weights, **form)
+        settings = {name: block.settings for name, block in self.blocks.items()}
+        return merged_description("lego_merge", settings, head=self.head, weights=self.weights, **form)
 
     def absent(self, modality: str) -> Tensor:
         """Return zeros `(2, latents, width)`."""

@@ -7,7 +7,7 @@ corrected forms, the share of its own modality; where the published `alpha` weig
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,39 @@ from onepath.merging.lego.methods import MergeMethod, mean, product, sum_
 from onepath.merging.lego.transport import published_transport
 
 if TYPE_CHECKING:
-    from onepath.merging.lego.block import LegoBlock
+    from onepath.merging.lego.mixers import TokenMixer
+    from onepath.merging.lego.settings import LegoSettings
 
 Published = TypeVar("Published")
+
+
+class BlockParts(Protocol):
+    """What the published forms take of a `LegoBlock`; see there."""
+
+    settings: LegoSettings
+
+    @property
+    def mixers(self) -> nn.Module | None:
+        """The mixers of all depths, in a block without an encoder."""
+
+    def own_latent(self, rows: int) -> Tensor:
+        """Return the learned latent for a batch."""
+
+    def tokens(self, values: Tensor) -> Tensor:
+        """Return the encoder's features, or the values themselves without one."""
+
+    def layer(self, index: int) -> LegoLayer:
+        """Return the weights of one depth."""
+
+    def mixer(self, index: int) -> TokenMixer:
+        """Return the mixer of one depth."""
+
 
 ROUNDING = 1e-12
 """An imaginary part below this is taken as +0: the published phase of a negative number depends on the sign of zero."""
 
 
-def published_spectrum(block: LegoBlock, values: Tensor, latent: Tensor | None = None) -> Spectrum:
+def published_spectrum(block: BlockParts, values: Tensor, latent: Tensor | None = None) -> Spectrum:
     """Return a block's spectrum by complex transforms at every depth, with the encoder run anew for each.
 
     This is also what the published forward costs: a latent of its own for every row, and attention in plain steps.
@@ -65,7 +89,7 @@ class PublishedTokens(nn.Module):
         block: whose mixer and depth are taken.
     """
 
-    def __init__(self, block: LegoBlock) -> None:
+    def __init__(self, block: BlockParts) -> None:
         super().__init__()
         self.block = block
 
@@ -79,7 +103,7 @@ class PublishedTokens(nn.Module):
 
 
 def published_weave(
-    blocks: Sequence[LegoBlock], streams: Sequence[Tensor], steps: Sequence[tuple[int, int]]
+    blocks: Sequence[BlockParts], streams: Sequence[Tensor], steps: Sequence[tuple[int, int]]
 ) -> Spectrum:
     """Return the latent of a weave with no transform, in which every pass uses the first depth's weights.
 
@@ -159,7 +183,7 @@ def _unit(latent: Tensor, dim: int) -> Tensor:
     return latent / cast(Tensor, torch.linalg.vector_norm(latent, dim=dim, keepdim=True))
 
 
-def _without_attention(block: LegoBlock, index: int, tokens: Tensor) -> Tensor:
+def _without_attention(block: BlockParts, index: int, tokens: Tensor) -> Tensor:
     if block.mixers is None:
         return tokens
     return cast(Tensor, block.mixer(index).feed_forward(tokens)) + tokens

@@ -12,17 +12,13 @@ counts, and it is the reason why this method is never the default.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from onepath.contract.errors import MissingExtraError, UnsupportedModuleError
-
-if TYPE_CHECKING:
-    from onepath.merging.lego.heads import HeadTable
+from onepath.merging.lego.head_table import HeadTable
 
 SMALLEST_GAIN = 1e-12
 """A pairing that is cheaper than none by a smaller share of the cost is rounding: features then stay in place."""

@@ -14,7 +14,8 @@ from torch import nn
 from onepath.contract.errors import MissingExtraError, UnsupportedModuleError
 from onepath.export.collapse import collapse
 from onepath.merging.lego import LegoFuse, LegoMerge
-from onepath.merging.lego.heads import HEAD_METHODS, HeadTable, head_method, linear, merged_heads
+from onepath.merging.lego.head_table import HeadTable
+from onepath.merging.lego.heads import HEAD_METHODS, head_method, linear, merged_heads
 from onepath.merging.lego.layers import TaskHead
 from onepath.merging.lego.transport import paired, transport
 from tests.merging.lego.small_blocks import every_pattern, small_blocks, small_inputs

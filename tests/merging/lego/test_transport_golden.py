@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from onepath.merging.lego import LegoMerge
-from onepath.merging.lego.heads import HeadTable, WholeHeadMethod, merged_heads
+from onepath.merging.lego.head_table import HeadTable
+from onepath.merging.lego.heads import WholeHeadMethod, merged_heads
 from onepath.merging.lego.published import published_head
 from onepath.merging.lego.transport import paired, published_transport
 from tests.merging.golden import largest_difference, mm_lego, wide
