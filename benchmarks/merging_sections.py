@@ -22,7 +22,12 @@ def lego_lines(result: Result, origin: Origin) -> list[str]:
         + [str(limits.get(name, ""))]
         for name in batches
     ]
-    head = ["batch", *(f"published ÷ {form}" for form in forms), *(f"uncollapsed ÷ {form}" for form in forms), "limit"]
+    head = [
+        "batch",
+        *(f"published ÷ {form}" for form in forms),
+        *(f"uncollapsed ÷ {form}" for form in forms),
+        "least published ÷ served",
+    ]
     return [
         "## A collapsed LegoMerge",
         "",

@@ -53,6 +53,10 @@ def test_with_scales_at_zero_the_logits_are_the_plain_ones_to_the_last_bit() -> 
     assert torch.equal(logits(attached(scales=False)), logits(golden_vit("target")))
 
 
+def test_with_scales_at_zero_the_logits_are_the_published_ones() -> None:
+    assert largest_difference(logits(attached(scales=False)), m2pt()["vit/y_lambda0"]) <= TOLERANCE
+
+
 def test_with_scales_the_logits_are_the_published_ones() -> None:
     assert largest_difference(logits(attached()), m2pt()["vit/y_reparam"]) <= TOLERANCE
     assert largest_difference(logits(attached()), m2pt()["vit/y_two_matmul"]) <= TOLERANCE
