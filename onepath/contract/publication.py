@@ -71,6 +71,22 @@ def publish_folder(new: Path, target: Path) -> None:
     flush(target.parent)
 
 
+def publish_file(path: Path, data: bytes) -> None:
+    """Write a file in one step, in the place of one that is there, also if the machine stops meanwhile.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    flush(path.parent)
+
+
 def flush(path: Path) -> None:
     """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from onepath.contract.digests import canonical_json
-from onepath.contract.publication import flush
+from onepath.contract.publication import publish_file
 from onepath.training.errors import TrainingError
 
 
 def write_json(path: Path, value: Any) -> None:  # value: anything that JSON can hold
     """Write a JSON file in one step, also if the machine stops meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(canonical_json(value))
-        flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush(path.parent)
+    publish_file(path, canonical_json(value))
 
 
 def read_json(path: Path) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from onepath.contract.errors import MissingExtraError, UnsupportedModuleError
+from onepath.contract.publication import publish_file
 
 _KEY = "onepath"
 
@@ -31,18 +30,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """
     metadata = {_KEY: json.dumps({**about, "order": list(tensors)}, allow_nan=False)}
     apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    data = _safetensors().save(apart, metadata=metadata)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    publish_file(path, _safetensors().save(apart, metadata=metadata))
 
 
 def read_tensors(path: Path, form: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
