@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from onepath.contract.bundle import SHORT_ID
-from onepath.contract.manifest import Manifest, ProofStep
+from onepath.contract.manifest import Manifest
+from onepath.contract.proofs import ProofStep
 
 _UNBOUNDED = 1000
 """Columns of a table that is not on a terminal: no cell is wrapped."""
@@ -47,7 +48,7 @@ def chain_rows(proofs: Iterable[ProofStep]) -> list[tuple[str, ...]]:
         (
             *(proof.step, proof.subject),
             str(sum(each.tolerance == tolerance for each in proof.measurements)),
-            f"{max(each.max_abs_error for each in proof.measurements if each.tolerance == tolerance):.1e}",
+            f"{max(each.error for each in proof.measurements if each.tolerance == tolerance):.1e}",
             f"{tolerance:.0e}",
             *(proof.reads[:SHORT_ID], proof.writes[:SHORT_ID]),
         )
@@ -59,7 +60,7 @@ def chain_rows(proofs: Iterable[ProofStep]) -> list[tuple[str, ...]]:
 def print_comparisons(manifest: Manifest) -> None:
     """Print every comparison of the proof chain."""
     rows = [
-        (proof.step, proof.subject, each.inputs, f"{each.max_abs_error:.1e}", f"{each.tolerance:.0e}")
+        (proof.step, proof.subject, each.inputs, f"{each.error:.1e}", f"{each.tolerance:.0e}")
         for proof in manifest.proofs
         for each in proof.measurements
     ]

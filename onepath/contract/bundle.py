@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from onepath.contract.digests import sha256_from_bytes, sha256_from_file
+from onepath.contract.digests import joined_digest, sha256_from_bytes, sha256_from_file
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from onepath.contract.probes import ProbeSet, probes_from_file
+from onepath.contract.proofs import MAIN_LINE, ORDER, ProofStep, broken_link
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
@@ -121,19 +122,27 @@ def check_chain(manifest: Manifest, root: Path) -> None:
     Raises:
         BundleIntegrityError: naming the broken link.
     """
-    for index, proof in enumerate(manifest.proofs):
-        link = f"{MANIFEST} (proof {index + 1}, {proof.step} of {proof.subject})"
-        for measured in proof.measurements:
-            if not measured.max_abs_error <= measured.tolerance:
-                raise BundleIntegrityError(
-                    link, f"is off by {measured.max_abs_error:.3g}, over {measured.tolerance:.3g}", root=str(root)
-                )
-        if index and proof.reads != manifest.proofs[index - 1].writes:
-            raise BundleIntegrityError(link, "does not start from the result of the step before it", root=str(root))
-    collapse, onnx = manifest.proofs[-2:]
-    for proof, name in ((collapse, manifest.weights), (onnx, manifest.graph.file)):
-        if manifest.files[name].sha256 != proof.writes:
-            raise BundleIntegrityError(name, f"is not what the proof step {proof.step} wrote", root=str(root))
+    broken = broken_link(manifest.proofs)
+    if broken:
+        proof = manifest.proofs[broken[0]]
+        link = f"{MANIFEST} (proof {broken[0] + 1}, {proof.step} of {proof.subject})"
+        raise BundleIntegrityError(link, broken[1], root=str(root))
+    for names, steps in _proved_files(manifest):
+        digest = joined_digest(manifest.files[name].sha256 for name in names)
+        if digest not in [proof.writes for proof in steps]:
+            problem = f"is not what the proof step {' or '.join(proof.step for proof in steps) or 'of it'} wrote"
+            raise BundleIntegrityError(names[0], problem, root=str(root))
+
+
+def _proved_files(manifest: Manifest) -> Iterator[tuple[Sequence[str], Sequence[ProofStep]]]:
+    """Yield files that belong together, with the steps of which one must have written them."""
+    by_step = {step: [proof for proof in manifest.proofs if proof.step == step] for step in ORDER}
+    yield (manifest.weights,), by_step["collapse"]
+    for graph in manifest.graphs:
+        last = [proof for proof in manifest.proofs if proof.step in MAIN_LINE][-1:]
+        yield graph.files, last if graph.is_reference else by_step["precision"]
+    for engine in manifest.engines:
+        yield tuple(engine.files.values()), by_step["engine"]
 
 
 def _check_file(path: Path, name: str, entry: FileEntry, root: Path) -> None:

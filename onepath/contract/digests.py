@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ _CHUNK_BYTES = 1 << 20
 def sha256_from_bytes(data: bytes) -> str:
     """Return the SHA-256 of bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def joined_digest(digests: Iterable[str]) -> str:
+    """Return the digest of several things in their order; that of a single one is its own.
+
+    >>> joined_digest(["ab" * 32]) == "ab" * 32, joined_digest(["ab" * 32, "cd" * 32])[:8]
+    (True, '0bc5f7ea')
+    """
+    parts = list(digests)
+    return parts[0] if len(parts) == 1 else sha256_from_bytes("".join(parts).encode())
 
 
 def sha256_from_file(path: Path) -> str:

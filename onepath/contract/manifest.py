@@ -8,19 +8,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from onepath.contract.graphs import EngineEntry, GraphEntry
+from onepath.contract.proofs import LOOSEST, ProofStep, steps_problem
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, Closed, TensorSpec, state_name, status_name
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 AbsentRule = Literal["remerge", "skip", "required"]
 """What an absent modality means: the model that merging only the present blocks would have given (`remerge`), a chain
 that goes on without its steps (`skip`), or a failed row (`required`)."""
-
-Step = Literal["merge", "collapse", "onnx"]
-"""The steps of a proof chain, in their order; a model that was not merged has no first one."""
-
-LOOSEST = 1.0
-"""No tolerance may be above this: a proof with it would prove nothing of probabilities."""
 
 BadPayloadRule = Literal["absent", "fail"]
 """What a payload that cannot be decoded does: count as absent, or fail its row. Its status says so either way."""
@@ -68,61 +64,6 @@ class FileEntry(Closed):
     size_bytes: int = Field(ge=0)
 
 
-class GraphEntry(Closed):
-    """The ONNX graph of a bundle.
-
-    Attributes:
-        file: its path in the bundle.
-        precision: the precision of its weights and activations.
-        opset: the ONNX operator set version.
-        ir_version: the ONNX file format version.
-        max_batch_size: the most rows of one run; parity was proved up to here.
-    """
-
-    file: str
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    opset: int
-    ir_version: int
-    max_batch_size: int = Field(ge=1)
-
-
-class Measurement(Closed):
-    """One comparison of a proof step.
-
-    Attributes:
-        inputs: what was compared on, in words.
-        max_abs_error: the largest absolute difference; divided by the largest output, if that is above 1, where
-            `relative`.
-        tolerance: what it may be, chosen before measuring.
-        relative: whether the difference was divided by the largest output.
-    """
-
-    inputs: str = Field(min_length=1)
-    max_abs_error: float = Field(ge=0, allow_inf_nan=False)
-    tolerance: float = Field(ge=0, le=LOOSEST)
-    relative: bool = False
-
-
-class ProofStep(Closed):
-    """One link of the proof chain: what a step read, what it wrote, and how far the two are apart.
-
-    Attributes:
-        step: which step it proves.
-        subject: the part of the model that it changed.
-        reads: digest of what it started from.
-        writes: digest of what it made.
-        measurements: the comparisons; each is within its tolerance, or the bundle would not exist.
-        notes: figures worth keeping, such as parameter counts.
-    """
-
-    step: Step
-    subject: str
-    reads: str = Field(pattern="^[0-9a-f]{64}$")
-    writes: str = Field(pattern="^[0-9a-f]{64}$")
-    measurements: tuple[Measurement, ...] = Field(min_length=1)
-    notes: dict[str, str | int | float] = Field(default_factory=dict)
-
-
 class Manifest(Closed):
     """The manifest of a bundle.
 
@@ -134,18 +75,24 @@ class Manifest(Closed):
         labels: the labels, one per score; empty for other tasks.
         modalities: in the order of the presence columns.
         outputs: the task's tensors of one row, the first being the task's own.
-        graph: the ONNX graph.
+        graph: the ONNX graph that is deployed unless another is asked for.
+        variants: the other graphs, which passed the gates of their precision; the one in float32 is always among them
+            or is `graph`.
+        engines: TensorRT engines of these graphs.
         weights: path of the collapsed weights, safetensors.
         probes: path of the golden probes.
+        answers: path of what each step's result answers to the probes, by which the proofs are measured again; bundles
+            of the first schema have none.
         probe_tolerance: how far an engine's answer to a probe may be from the stored one.
         proofs: the chain; each step reads what an earlier one wrote.
+        deployment: settings that deploying takes where it is told no others, such as those that `onepath tune` chose.
         files: every file of the bundle but the manifest and its digest.
         tools: name and version of what built it.
         licence: SPDX expression of the weights' licence.
         details: figures of the build that a person asks for (scales, merge method, test accuracy).
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str = Field(pattern=BundleName)
     description: str = ""
     task: Literal["classification", "embedding"]
@@ -153,10 +100,14 @@ class Manifest(Closed):
     modalities: tuple[ModalityEntry, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     graph: GraphEntry
+    variants: tuple[GraphEntry, ...] = ()
+    engines: tuple[EngineEntry, ...] = ()
     weights: str
     probes: str
+    answers: str | None = None
     probe_tolerance: float = Field(gt=0, le=LOOSEST)
     proofs: tuple[ProofStep, ...] = Field(min_length=1)
+    deployment: dict[str, Any] = Field(default_factory=dict)  # the server's own model validates it
     files: dict[str, FileEntry]
     tools: dict[str, str] = Field(default_factory=dict)
     licence: str = "Apache-2.0"
@@ -166,6 +117,16 @@ class Manifest(Closed):
     def modality_names(self) -> tuple[str, ...]:
         """The names of the modalities, in the order of the presence columns."""
         return tuple(modality.name for modality in self.modalities)
+
+    @property
+    def graphs(self) -> tuple[GraphEntry, ...]:
+        """Every graph: the one that is deployed, then its variants."""
+        return (self.graph, *self.variants)
+
+    @property
+    def reference(self) -> GraphEntry:
+        """The graph in float32, which the others were made of."""
+        return next(graph for graph in self.graphs if graph.is_reference)
 
     @field_validator("modalities")
     @classmethod
@@ -195,7 +156,10 @@ class Manifest(Closed):
 
     @model_validator(mode="after")
     def _files_fit(self) -> Manifest:
-        parts = [self.graph.file, self.weights, self.probes]
+        graphs = [file for graph in self.graphs for file in graph.files]
+        engines = [file for engine in self.engines for file in engine.files.values()]
+        answers = [] if self.answers is None else [self.answers]
+        parts = [*graphs, *engines, self.weights, self.probes, *answers]
         _refuse_twice("file", parts)
         missing = set(parts) - set(self.files)
         if missing:
@@ -203,12 +167,23 @@ class Manifest(Closed):
         return self
 
     @model_validator(mode="after")
+    def _graphs_fit(self) -> Manifest:
+        if sum(graph.is_reference for graph in self.graphs) != 1:
+            raise ValueError("exactly one graph must be in float32 throughout, for the others to be held against")
+        _refuse_twice("precision", [graph.precisions for graph in self.graphs])
+        unknown = {name for graph in self.graphs for name in graph.modality_precision} - {*self.modality_names}
+        if unknown:
+            raise ValueError(f"a graph gives the precision of {sorted(unknown)[0]!r}, which is no modality")
+        strange = {engine.graph for engine in self.engines} - {graph.file for graph in self.graphs}
+        if strange:
+            raise ValueError(f"an engine stands for {sorted(strange)[0]}, which is no graph of this bundle")
+        return self
+
+    @model_validator(mode="after")
     def _steps_are_in_order(self) -> Manifest:
-        steps = [proof.step for proof in self.proofs]
-        if steps not in (["merge", "collapse", "onnx"], ["collapse", "onnx"]):
-            raise ValueError(
-                f"the proofs are of {', '.join(steps)}; they must be of merge, collapse and onnx in this order"
-            )
+        problem = steps_problem(self.proofs)
+        if problem:
+            raise ValueError(problem)
         return self
 
 

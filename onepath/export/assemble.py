@@ -9,9 +9,10 @@ from typing import Any, cast
 from torch import nn
 
 from onepath.contract.errors import RecipeError
-from onepath.contract.manifest import AbsentRule, ModalityEntry, ProofStep
+from onepath.contract.manifest import AbsentRule, ModalityEntry
+from onepath.contract.proofs import ProofStep
 from onepath.export.models.fit import fused_misfit
-from onepath.export.prove import prove_merge, width_of_logits
+from onepath.export.proving import prove_merge, width_of_logits
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
 from onepath.export.recipe.code import run_code

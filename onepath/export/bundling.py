@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from onepath.contract.bundle import Bundle
 from onepath.contract.digests import canonical_json
-from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, ProofStep
+from onepath.contract.graphs import GraphEntry
+from onepath.contract.manifest import FileEntry, Manifest
 from onepath.contract.probes import Probe, ProbeSet
+from onepath.contract.proofs import ProofStep
 from onepath.contract.tensors import TensorSpec
 from onepath.export.assemble import Assembled, assemble
 from onepath.export.dispatch import PresenceGraph
@@ -24,7 +26,7 @@ from onepath.export.held_out_accuracy import accuracy_on_rows
 from onepath.export.outputs import outputs_of_graph
 from onepath.export.progress import Stage
 from onepath.export.proofs import Batch
-from onepath.export.prove import prove_collapse, prove_onnx, run_graph
+from onepath.export.proving import prove_collapse, prove_onnx, run_graph
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import models_of
 from onepath.export.rows import RowSource

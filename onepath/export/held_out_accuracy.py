@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onepath.export.dispatch import PresenceGraph
-from onepath.export.prove import run_graph
+from onepath.export.proving import run_graph
 from onepath.export.rows import RowSource
 
 

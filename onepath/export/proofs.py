@@ -13,7 +13,7 @@ from torch import nn
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import ParityError
-from onepath.contract.manifest import Measurement
+from onepath.contract.proofs import Measurement
 
 Arrays = Mapping[str, NDArray[np.generic]]
 """Name to array, rows first."""
@@ -68,7 +68,12 @@ def compare(
         if not error <= tolerance:
             raise ParityError(step, error=error, tolerance=tolerance, where=batch.title)
         measurements.append(
-            Measurement(inputs=batch.title, max_abs_error=error, tolerance=tolerance, relative=relative)
+            Measurement(
+                inputs=batch.title,
+                error=error,
+                tolerance=tolerance,
+                metric="max_relative" if relative else "max_abs",
+            )
         )
     if not measurements:
         raise ParityError(step, error=float("inf"), tolerance=tolerance, where="no inputs at all")

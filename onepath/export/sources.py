@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
-from onepath.contract.manifest import ProofStep
+from onepath.contract.proofs import ProofStep
 from onepath.export.models.made import MadeModel, merged_measurements, merged_parents
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe import Recipe

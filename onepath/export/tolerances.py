@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from onepath.contract.manifest import LOOSEST
+from onepath.contract.proofs import LOOSEST
 from onepath.contract.tensors import Closed
 
 Tolerance = Annotated[float, Field(gt=0, le=LOOSEST)]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, digest_line
 from onepath.contract.digests import canonical_json, sha256_from_bytes
-from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, Measurement, ModalityEntry, ProofStep
+from onepath.contract.graphs import GraphEntry
+from onepath.contract.manifest import FileEntry, Manifest, ModalityEntry
 from onepath.contract.probes import Probe, ProbeSet
+from onepath.contract.proofs import Measurement, ProofStep
 from onepath.contract.tensors import TensorSpec
 
 FILES = {
@@ -25,7 +27,7 @@ def digest(name: str) -> str:
 
 
 def proof(step="collapse", *, reads=PARENT, writes=None, error=0.0, tolerance=1e-6):
-    measured = (Measurement(inputs="one row", max_abs_error=error, tolerance=tolerance),)
+    measured = (Measurement(inputs="one row", error=error, tolerance=tolerance),)
     writes = writes or digest("weights/model.safetensors")
     return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=measured)
 

@@ -92,13 +92,13 @@ def test_a_path_that_leaves_the_folder_is_refused(bundle_path, outside):
 
 
 def test_a_newer_schema_is_refused_with_its_version(bundle_path):
-    raw = json.loads((bundle_path / MANIFEST).read_text()) | {"schema_version": 2}
+    raw = json.loads((bundle_path / MANIFEST).read_text()) | {"schema_version": 3}
     small_bundle.write_manifest(bundle_path, canonical_json(raw))
-    with pytest.raises(BundleIntegrityError, match="schema version 2"):
+    with pytest.raises(BundleIntegrityError, match="schema version 3"):
         open_bundle(bundle_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"schema_version": 1}', b"null"])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"schema_version": 2}', b"null"])
 def test_a_manifest_that_is_none_is_refused(bundle_path, data):
     small_bundle.write_manifest(bundle_path, data)
     with pytest.raises(BundleIntegrityError, match="not a valid manifest"):

@@ -18,7 +18,7 @@ from onepath.contract.errors import BundleIntegrityError, ParityError, RecipeErr
 from onepath.contract.presence import patterns
 from onepath.export.build import build
 from onepath.export.progress import SilentProgress
-from onepath.export.prove import prove_merge
+from onepath.export.proving import prove_merge
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
@@ -113,7 +113,7 @@ def test_the_collapse_is_near_the_rounding_of_float64(bundles):
         (collapse,) = (proof for proof in bundle.manifest.proofs if proof.step == "collapse")
         folded = [measured for measured in collapse.measurements if measured.inputs.startswith("float64,")]
         assert folded
-        assert max(measured.max_abs_error for measured in folded) < 1e-12
+        assert max(measured.error for measured in folded) < 1e-12
 
 
 def test_the_weights_are_plain_and_of_one_path(bundles):
@@ -174,7 +174,7 @@ def test_a_proof_edited_by_hand_is_refused(bundles, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(bundles["toy-word"].path, copy)
     raw = json.loads((copy / MANIFEST).read_text())
-    raw["proofs"][0]["measurements"][0]["max_abs_error"] = 0.5
+    raw["proofs"][0]["measurements"][0]["error"] = 0.5
     (copy / MANIFEST).write_text(json.dumps(raw))
     with pytest.raises(BundleIntegrityError, match=MANIFEST):
         open_bundle(copy)
@@ -273,7 +273,7 @@ def test_an_output_that_cannot_be_a_folder_is_told_before_training(tmp_path, pla
 
 def test_a_merge_is_held_against_the_blocks_as_they_were_trained(bundles, toy_code, source):
     (merge,) = (proof for proof in bundles["toy"].manifest.proofs if proof.step == "merge")
-    assert max(measured.max_abs_error for measured in merge.measurements) < 1e-12
+    assert max(measured.error for measured in merge.measurements) < 1e-12
     model = LegoMerge(toy_code.blocks(), method="harmonic").eval()
     with pytest.raises(ParityError, match="merge changed"):
         prove_merge(

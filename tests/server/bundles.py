@@ -13,8 +13,10 @@ from PIL import Image
 
 from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_line, open_bundle
 from onepath.contract.digests import canonical_json, sha256_from_bytes
-from onepath.contract.manifest import FileEntry, GraphEntry, Manifest, Measurement, ModalityEntry, ProofStep
+from onepath.contract.graphs import GraphEntry
+from onepath.contract.manifest import FileEntry, Manifest, ModalityEntry
 from onepath.contract.probes import Probe, ProbeSet
+from onepath.contract.proofs import Measurement, ProofStep
 from onepath.contract.tensors import TensorSpec
 
 LABELS = ("low", "middle", "high")
@@ -147,7 +149,7 @@ def write_parts(path: Path, *, name, graph, weights, probes, modalities, assets=
         **(assets or {}),
     }
     weights_digest, graph_digest = (sha256_from_bytes(files[file]) for file in list(files)[:2])
-    measured = (Measurement(inputs="none: written by hand", max_abs_error=0.0, tolerance=0.0),)
+    measured = (Measurement(inputs="none: written by hand", error=0.0, tolerance=0.0),)
     source = sha256_from_bytes(b"written by hand")
     manifest = Manifest(
         name=name,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from onepath.contract.errors import RecipeError
-from onepath.contract.manifest import Measurement
+from onepath.contract.proofs import Measurement
 from onepath.export.proofs import digest_from_model
 from onepath.merging.reparameterization import collapsed_state_dict, scales
 from onepath.merging.weight_space import Finding, lint_state_dict

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from onepath.contract.manifest import Measurement
+from onepath.contract.proofs import Measurement
 from onepath.export.proofs import Arrays, Batch, compare
 
 

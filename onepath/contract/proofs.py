@@ -1,0 +1,93 @@
+"""The proof chain: what a manifest says of each step, and whether the steps lead from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from onepath.contract.tensors import Closed
+
+Step = Literal["merge", "collapse", "onnx", "fold", "fuse", "precision", "engine"]
+"""The steps of a proof chain: a model that was not merged has no first one; `fold` and `fuse` are passes over the
+graph; each `precision` starts from the last of these, and each `engine` from one of the graphs."""
+
+MAIN_LINE: tuple[Step, ...] = ("merge", "collapse", "onnx", "fold", "fuse")
+"""The steps of which each starts from the result of the one before it."""
+
+ORDER: tuple[Step, ...] = (*MAIN_LINE, "precision", "engine")
+
+Metric = Literal["max_abs", "max_relative", "mean_abs", "cosine_distance", "flips", "accuracy_loss"]
+"""How two answers are compared: the largest absolute difference; the same divided by the largest output, if that is
+above 1; the mean absolute difference; 1 − the smallest cosine of a row; the share of rows whose highest score is
+another; and the share of rows that are answered correctly before and not after, less those the other way round."""
+
+LOOSEST = 1.0
+"""No tolerance may be above this: a proof with it would prove nothing of probabilities."""
+
+
+class Measurement(Closed):
+    """One comparison of a proof step.
+
+    Attributes:
+        inputs: what was compared on, in words.
+        error: how far the two are apart, by the metric; an `accuracy_loss` below 0 is a gain.
+        tolerance: what it may be, chosen before measuring.
+        metric: how they are compared.
+        interval: the 95 % confidence interval of the error, where it is one of a sample of rows.
+    """
+
+    inputs: str = Field(min_length=1)
+    error: float = Field(ge=-1, allow_inf_nan=False)
+    tolerance: float = Field(ge=0, le=LOOSEST)
+    metric: Metric = "max_abs"
+    interval: tuple[float, float] | None = None
+
+
+class ProofStep(Closed):
+    """One link of the proof chain: what a step read, what it wrote, and how far the two are apart.
+
+    Attributes:
+        step: which step it proves.
+        subject: the part of the model that it changed.
+        reads: digest of what it started from.
+        writes: digest of what it made.
+        measurements: the comparisons; each is within its tolerance, or the bundle would not exist.
+        notes: figures worth keeping, such as parameter counts.
+    """
+
+    step: Step
+    subject: str
+    reads: str = Field(pattern="^[0-9a-f]{64}$")
+    writes: str = Field(pattern="^[0-9a-f]{64}$")
+    measurements: tuple[Measurement, ...] = Field(min_length=1)
+    notes: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+def steps_problem(proofs: Sequence[ProofStep]) -> str | None:
+    """Return what is wrong with the order of a chain's steps, or None."""
+    steps = [proof.step for proof in proofs]
+    main = [step for step in steps if step in MAIN_LINE]
+    once = all(main.count(step) == 1 for step in main)
+    if not once or not {"collapse", "onnx"} <= {*main} or steps != sorted(steps, key=ORDER.index):
+        return f"the proofs are of {', '.join(steps)}; they must be of {', '.join(ORDER)} in this order, once each but \
+the last two, with collapse and onnx among them"
+    return None
+
+
+def broken_link(proofs: Sequence[ProofStep]) -> tuple[int, str] | None:
+    """Return the index of the first step that is out of its tolerance or starts from nothing known, and why."""
+    trunk = [proof for proof in proofs if proof.step in MAIN_LINE]
+    graphs = {trunk[-1].writes, *(proof.writes for proof in proofs if proof.step == "precision")}
+    for index, proof in enumerate(proofs):
+        for measured in proof.measurements:
+            if not measured.error <= measured.tolerance:
+                return index, f"is off by {measured.error:.3g}, over {measured.tolerance:.3g}"
+        if proof.step == "engine":
+            starts_well = proof.reads in graphs
+        else:
+            starts_well = index == 0 or proof.reads == trunk[min(index, len(trunk)) - 1].writes
+        if not starts_well:
+            return index, "does not start from the result of the step before it"
+    return None

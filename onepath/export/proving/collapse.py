@@ -1,0 +1,86 @@
+"""The proof of a collapse: in float64 against the multi-path model, then cast once and proved again."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from torch import nn
+
+from onepath.contract.digests import sha256_from_bytes
+from onepath.contract.proofs import ProofStep
+from onepath.export.collapse import CollapseReport, collapse
+from onepath.export.proofs import compare, digest_from_model, safetensors_from_model
+from onepath.export.proving.running import in_float64, row_by_row, run_dispatched, run_every_row, titled, whole_rows
+from onepath.export.rows import RowSource
+from onepath.export.tolerances import Tolerances
+from onepath.merging.multimodal import MultimodalModel
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """A collapsed model with its proof.
+
+    Attributes:
+        model: float32, in eval mode, of one path of weights.
+        weights: its state dict as safetensors.
+        report: what was folded.
+        proof: the link of the chain.
+    """
+
+    model: MultimodalModel
+    weights: bytes
+    report: CollapseReport
+    proof: ProofStep
+
+
+def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerances, seed: int) -> Collapsed:
+    """Return the collapsed model, proved in float64 on random and held-out rows, then cast once and proved again.
+
+    Raises:
+        ParityError: a form is too far from the one before it.
+        UnsupportedModuleError: a part of the model cannot be collapsed exactly.
+    """
+    original = in_float64(model)
+    plain, report = collapse(cast(nn.Module, original))
+    cast_model = cast(MultimodalModel, copy.deepcopy(plain).float().eval())
+    batches = [source.random(3, seed), source.mixed(1), source.mixed(9), *source.each_pattern(2)]
+    folded = compare(
+        "collapse",
+        reference=lambda batch: run_every_row(original, batch),
+        candidate=lambda batch: run_dispatched(cast(MultimodalModel, plain), batch),
+        batches=[titled(batch, "float64") for batch in batches],
+        tolerance=tolerances.collapse,
+        relative=True,
+    )
+    rounded = compare(
+        "cast to float32",
+        reference=lambda batch: run_dispatched(cast(MultimodalModel, plain), batch),
+        candidate=lambda batch: run_dispatched(cast_model, batch),
+        batches=[titled(batch, "float32 against float64") for batch in batches],
+        tolerance=tolerances.cast,
+        relative=True,
+    )
+    apart = compare(
+        "row independence",
+        reference=partial(row_by_row, partial(run_dispatched, cast(MultimodalModel, plain))),
+        candidate=partial(run_dispatched, cast(MultimodalModel, plain)),
+        batches=[titled(source.mixed(9), "float64, together and each alone"), whole_rows(source, 3)],
+        tolerance=tolerances.collapse,
+        relative=True,
+    )
+    weights = safetensors_from_model(cast(nn.Module, cast_model))
+    proof = ProofStep(
+        step="collapse",
+        subject="model",
+        reads=digest_from_model(model),
+        writes=sha256_from_bytes(weights),
+        measurements=folded + apart + rounded,
+        notes={
+            "parameters_before": report.parameters_before,
+            "parameters_after": report.parameters_after,
+        },
+    )
+    return Collapsed(cast_model, weights, report, proof)
