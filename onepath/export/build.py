@@ -7,6 +7,7 @@ from pathlib import Path
 from onepath.contract.bundle import Bundle
 from onepath.contract.errors import OnepathError, RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry
+from onepath.contract.writing import check_place
 from onepath.export.bundling import STEPS, make_bundle
 from onepath.export.held_out_rows import rows_from_file
 from onepath.export.models import MadeModel, models_from_recipe
@@ -16,7 +17,6 @@ from onepath.export.recipe.code import folder_on_path
 from onepath.export.rows import RowSource, check_rows
 from onepath.export.sources import Sources
 from onepath.export.training_code import train_from_file
-from onepath.export.writer import check_place
 from onepath.modalities import settings_in_full, tensor_from_settings
 
 

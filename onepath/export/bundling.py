@@ -19,6 +19,7 @@ from onepath.contract.manifest import FileEntry, Manifest
 from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.proofs import ProofStep
 from onepath.contract.tensors import TensorSpec
+from onepath.contract.writing import write_bundle
 from onepath.export.assemble import Assembled, assemble
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.graph import onnx_from_graph
@@ -32,7 +33,6 @@ from onepath.export.recipe.bundles import models_of
 from onepath.export.rows import RowSource
 from onepath.export.sources import Sources
 from onepath.export.trained import Trained
-from onepath.export.writer import write_bundle
 
 WEIGHTS = "weights/model.safetensors"
 GRAPH = "graphs/model.onnx"
