@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import copy
 import statistics
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from onepath.contract.tensors import TensorSpec, state_name
 from onepath.export.collapse import collapse
 from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_from_graph
+from onepath.export.graph import onnx_file_from_graph
 from onepath.merging.encoders import AttentionMIL, SelfNormalizingNetwork
 from onepath.merging.lego import LegoBlock, LegoMerge, LegoSettings
 from paired import median_ratio, save, thread_seconds
@@ -68,8 +70,10 @@ def served_form(collapsed: nn.Module) -> Callable[[Mapping[str, Tensor]], Tensor
     graph = PresenceGraph(collapsed, "classification").eval()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = onnx_from_graph(graph, SPECS, outputs=["scores"], opset=20, ir_version=10)
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx_file_from_graph(graph, SPECS, outputs=["scores"], opset=20, ir_version=10, path=path)
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def forward(values: Mapping[str, Tensor]) -> Tensor:
         feeds: dict[str, NDArray[np.generic]] = {name: tensor.numpy() for name, tensor in values.items()}

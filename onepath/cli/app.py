@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from onepath import __version__
-from onepath.cli import build, deploy, doctor, inspect, plan, predict, score, serve, verify
+from onepath.cli import build, deploy, doctor, engine, inspect, plan, predict, score, serve, sign, tune, verify
 from onepath.cli.exits import CommandGroup, report_unexpected
 
 _OVERVIEW = """\b
@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=_OVERVIEW,
 )
-for _command in (plan, build, deploy, serve, predict, score, verify, inspect, doctor):
+for _command in (plan, build, engine, deploy, serve, predict, score, tune, verify, inspect, sign, doctor):
     _name = _command.__name__.rpartition(".")[2]
     app.command(_name, epilog=_command.EXAMPLES, context_settings=_command.CONTEXT)(_command.command)
 

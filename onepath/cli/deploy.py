@@ -12,6 +12,7 @@ from onepath.cli.tables import examples
 
 EXAMPLES = examples(
     "onepath deploy build/digits --repository build/model_repository",
+    "onepath deploy build/digits --precision int8",
     "onepath deploy digits --repository /srv/models --kind gpu --max-queue-delay-us 500",
 )
 CONTEXT: dict[str, Any] = {}  # click's settings
@@ -24,44 +25,77 @@ class Kind(str, Enum):
     GPU = "gpu"
 
 
-def command(
+class Precision(str, Enum):
+    """What a graph computes in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Engine(str, Enum):
+    """Whether TensorRT engines run in the place of the graph."""
+
+    AUTO = "auto"
+    NEVER = "never"
+    REQUIRE = "require"
+
+
+def command(  # noqa: PLR0913 - each parameter is an option
     bundle: Annotated[str, typer.Argument(help="A bundle's folder, or the name of one in build/.")],
     *,
     repository: Annotated[
         Path, typer.Option("--repository", "-r", help="The model repository; made where missing.")
     ] = Path("build/model_repository"),
-    kind: Annotated[Kind, typer.Option(help="Where the graph runs; preprocessing runs on the CPU.")] = Kind.CPU,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Which of the bundle's graphs; its own choice unless given.")
+    ] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Where the graph runs; preprocessing runs on the CPU. Default: cpu.")
+    ] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="TensorRT engines in the place of the graph. Default: auto, where they fit.")
+    ] = None,
     preprocess_instances: Annotated[
         int | None, typer.Option(min=1, help="Processes per modality; one per core unless given.")
     ] = None,
     graph_instances: Annotated[
         int | None, typer.Option(min=1, help="Graph runs at the same time; one per core, or one on a GPU.")
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of one graph run.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of one graph run. Default: 1.")
+    ] = None,
     max_queue_delay_us: Annotated[
-        int, typer.Option(min=0, help="How long a request may wait for others to share a batch with.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="How long a request may wait for others to share a batch with. Default: 0."),
+    ] = None,
 ) -> None:
     """Put a bundle into a model repository.
 
     The bundle is checked first. Its models are put in place one by one and the name that clients call is switched
-    last; what served another bundle under that name before is then removed.
+    last; what served another bundle under that name before is then removed. Where the bundle has deployment settings
+    of its own, such as those that `onepath tune` chose, they stand in for the options that are not given.
     """
     from onepath.cli.places import bundle_path
     from onepath.contract.bundle import open_bundle
     from onepath.server.repository import deploy
     from onepath.server.settings import DeploySettings
 
-    settings = DeploySettings(
-        kind=kind.value,
-        preprocess_instances=preprocess_instances,
-        graph_instances=graph_instances,
-        intra_op_threads=threads,
-        max_queue_delay_us=max_queue_delay_us,
-    )
+    options = {
+        "precision": precision and precision.value,
+        "kind": kind and kind.value,
+        "engine": engine and engine.value,
+        "preprocess_instances": preprocess_instances,
+        "graph_instances": graph_instances,
+        "intra_op_threads": threads,
+        "max_queue_delay_us": max_queue_delay_us,
+    }
+    given = DeploySettings.model_validate({name: value for name, value in options.items() if value is not None})
     opened = open_bundle(bundle_path(bundle))
-    deployment = deploy(opened, repository, settings)
-    typer.echo(f"deployed {deployment.front_door} {opened.short_id} to {repository}")
+    deployment = deploy(opened, repository, given)
+    deployed = f"{deployment.front_door} {opened.short_id} in {deployment.settings['precision']}"
+    typer.echo(f"deployed {deployed} to {repository}")
     for model in deployment.models:
         typer.echo(f"  {model}")
     typer.echo(f"next: onepath serve {repository}")

@@ -11,42 +11,89 @@ import typer
 from onepath.cli.tables import bundle_size, examples, print_chain, print_table, size_text
 
 if TYPE_CHECKING:
+    from onepath.contract.bundle import Bundle
     from onepath.contract.manifest import FileEntry
+    from onepath.scoring.checks import Check
 
-EXAMPLES = examples("onepath verify build/digits", "onepath verify model_repository")
+EXAMPLES = examples(
+    "onepath verify build/digits",
+    "onepath verify build/digits --rerun --signed-by keys/release.pub.pem",
+    "onepath verify model_repository",
+)
 CONTEXT: dict[str, Any] = {}  # click's settings
 
 
 def command(
     place: Annotated[str, typer.Argument(help="A bundle's folder, the name of one in build/, or a model repository.")],
+    *,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Measure every proof of a bundle again from its own probes, here and now.")
+    ] = False,
+    signed_by: Annotated[
+        Path | None,
+        typer.Option(help="A public key in PEM, or a folder of them: the bundle must be signed by one of these."),
+    ] = None,
 ) -> None:
     """Check every digest and every proof.
 
     Of a bundle, or of the pipelines that were deployed to a model repository. Exits with 1 and the name of the first
-    file that is missing, extra, changed or a link.
+    file that is missing, extra, changed or a link, or of the first proof that does not hold when it is measured again;
+    that needs no training code, and the packages of onepath[serve].
     """
     from onepath.cli.places import bundle_path, is_bundle
     from onepath.server.verification import front_doors
 
     path = bundle_path(place)
     if not is_bundle(path) and front_doors(path):
+        if rerun or signed_by is not None:
+            raise typer.BadParameter("--rerun and --signed-by are for a bundle, and this is a model repository")
         _verify_repository(path)
     else:
-        _verify_bundle(path)
+        _verify_bundle(path, rerun=rerun, signed_by=signed_by)
 
 
-def _verify_bundle(path: Path) -> None:
+def _verify_bundle(path: Path, *, rerun: bool, signed_by: Path | None) -> None:
     from onepath.contract.bundle import open_bundle
+    from onepath.contract.signatures import require_signature
 
     bundle = open_bundle(path)
+    signer = None if signed_by is None else require_signature(bundle, signed_by)
     files = bundle.manifest.files
     rows = [(name, size_text(entry.size_bytes), entry.sha256[:16]) for name, entry in sorted(files.items())]
     print_table(f"{path}: every file is what the manifest says", ("file", "size", "SHA-256"), rows)
     print_chain(bundle.manifest)
+    if rerun:
+        _rerun(bundle)
+    if signer is not None:
+        typer.echo(f"signed by {signer.path}, the key {signer.id[:16]}")
     size = size_text(bundle_size(bundle.manifest))
     typer.echo(
         f"ok: {bundle.manifest.name} {bundle.id}, {len(files)} files, {size}, {len(bundle.manifest.proofs)} proofs"
     )
+
+
+def _rerun(bundle: Bundle) -> None:
+    from onepath.contract.errors import BundleIntegrityError
+    from onepath.scoring.checks import first_broken
+    from onepath.scoring.rerun import rerun
+
+    checks = rerun(bundle)
+    made = [_check_row(check) for check in checks if check.verdict != "not measured"]
+    headings = ("proof", "measured again", "by", "now", "recorded", "tolerance", "")
+    print_table(f"{bundle.manifest.name}: measured on its {len(bundle.probes.rows)} golden probes", headings, made)
+    others = [(check.subject, check.measured, check.note) for check in checks if check.verdict == "not measured"]
+    print_table("Cannot be measured here", ("proof", "what", "why"), others)
+    broken = first_broken(checks)
+    if broken is not None:
+        problem = f"does not hold when it is measured again: {broken.measured}, {broken.note}"
+        advice = "do not use it: get the bundle from its source, or build it again"
+        raise BundleIntegrityError(broken.subject, problem, root=str(bundle.path), advice=advice)
+
+
+def _check_row(check: Check) -> tuple[str, ...]:
+    figures = ["" if figure is None else f"{figure:.1e}" for figure in (check.error, check.recorded, check.tolerance)]
+    measured = check.measured.removeprefix("golden probes, ")
+    return check.subject, measured, check.metric or "", *figures, check.verdict
 
 
 def _size(files: Iterable[FileEntry]) -> int:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import ValidationError
 
-from onepath.contract.digests import joined_digest, sha256_from_bytes, sha256_from_file
+from onepath.contract.contents import check_contents
+from onepath.contract.digests import canonical_json, joined_digest, sha256_from_bytes, sha256_from_file
 from onepath.contract.errors import BundleIntegrityError
-from onepath.contract.manifest import SCHEMA_VERSION, FileEntry, Manifest
+from onepath.contract.file_names import colliding_names, name_problem
+from onepath.contract.manifest import FileEntry, Manifest
+from onepath.contract.migration import NewerSchemaError, migrated
 from onepath.contract.probes import ProbeSet, probes_from_file
 from onepath.contract.proofs import MAIN_LINE, ORDER, ProofStep, broken_link
+from onepath.contract.strict_json import json_from_bytes
 
 MANIFEST = "manifest.json"
 MANIFEST_DIGEST = "manifest.sha256"
+SIGNATURE = "manifest.sig"
 SHORT_ID = 12
+
+_MOST_MANIFEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -51,19 +58,26 @@ class Bundle:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Return the bundle in a folder, after checking the manifest, every file's digest and the proof chain.
+    """Return the bundle in a folder, after checking the manifest, every file's digest and kind, and the proof chain.
+
+    A bundle of an older schema is migrated; its id stays the digest of the manifest on the disk. A signature may lie
+    beside the manifest, and is neither asked for nor believed here: see `onepath.contract.signatures`.
 
     Args:
-        path: a folder that `onepath build` wrote.
+        path: a folder that `onepath build` wrote, or a link to one, which is followed once: no file of a bundle may be
+            a link.
 
     Raises:
-        BundleIntegrityError: a file is missing, extra, changed, a link, or outside the folder; the manifest is not
-            valid or from a newer schema; or a proof does not lead from its predecessor's result.
+        BundleIntegrityError: a file is missing, extra, changed, a link, outside the folder, or of a kind that can run
+            code or read other files; the manifest is not valid or from a newer schema; or a proof does not lead from
+            its predecessor's result.
     """
+    path = path.resolve() if path.is_symlink() else path
     manifest_bytes = _manifest_bytes(path)
     manifest = _manifest_from_bytes(manifest_bytes, path)
-    check_files(path, manifest.files, besides=(MANIFEST, MANIFEST_DIGEST))
+    check_files(path, manifest.files, besides=(MANIFEST, MANIFEST_DIGEST, SIGNATURE))
     check_chain(manifest, path)
+    check_contents(manifest, path)
     return Bundle(path=path, id=sha256_from_bytes(manifest_bytes), manifest=manifest)
 
 
@@ -93,10 +107,9 @@ def check_files(root: Path, files: Mapping[str, FileEntry], *, besides: Iterable
     Raises:
         BundleIntegrityError: naming the first file that is wrong.
     """
-    for name in files:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise BundleIntegrityError(name, "points outside the folder", root=str(root))
-    found = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*"))}
+    besides = set(besides)
+    _check_names(files, besides, root)
+    found = _found(root)
     for name, path in found.items():
         if path.is_symlink():
             raise BundleIntegrityError(
@@ -105,7 +118,7 @@ def check_files(root: Path, files: Mapping[str, FileEntry], *, besides: Iterable
         if not path.is_dir() and not path.is_file():
             raise BundleIntegrityError(name, "is neither a file nor a folder", root=str(root), advice="remove it")
     present = {name for name, path in found.items() if path.is_file()}
-    for name in sorted(present - set(files) - set(besides)):
+    for name in sorted(present - set(files) - besides):
         raise BundleIntegrityError(name, "is not listed in the manifest", root=str(root), advice="remove it")
     for name, entry in sorted(files.items()):
         if name not in present:
@@ -114,6 +127,37 @@ def check_files(root: Path, files: Mapping[str, FileEntry], *, besides: Iterable
     for name, path in found.items():
         if path.is_dir() and not any(path.iterdir()):
             raise BundleIntegrityError(name, "is an empty folder", root=str(root), advice="remove it")
+
+
+def _check_names(files: Iterable[str], besides: Iterable[str], root: Path) -> None:
+    for name in sorted(files):
+        problem = "is listed as a file of its own manifest" if name in besides else name_problem(name)
+        if problem:
+            raise BundleIntegrityError(ascii(name)[1:-1], problem, root=str(root))
+    collision = colliding_names(sorted({*files, *besides}))
+    if collision:
+        problem = f"is the same name as {collision[0]} where upper and lower case are one"
+        raise BundleIntegrityError(collision[1], problem, root=str(root))
+
+
+def _found(root: Path) -> dict[str, Path]:
+    """Return everything under a folder by its path relative to it, sorted; links are not followed."""
+    found, waiting = dict[str, Path](), [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+            raise BundleIntegrityError(str(folder), problem, advice="read it as its owner") from error
+        for entry in inside:
+            path = folder / entry.name
+            name = os.fsencode(path.relative_to(root).as_posix()).decode(errors="backslashreplace")
+            found[name] = path
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+    return dict(sorted(found.items()))
 
 
 def check_chain(manifest: Manifest, root: Path) -> None:
@@ -160,6 +204,8 @@ def _manifest_bytes(path: Path) -> bytes:
     for name in (MANIFEST, MANIFEST_DIGEST):
         if not (path / name).is_file():
             raise BundleIntegrityError(name, "is missing", root=str(path), advice="is this folder a bundle?")
+        if (path / name).stat().st_size > _MOST_MANIFEST_BYTES:
+            raise BundleIntegrityError(name, f"has more than {_MOST_MANIFEST_BYTES} bytes", root=str(path))
     data = (path / MANIFEST).read_bytes()
     recorded = (path / MANIFEST_DIGEST).read_bytes()
     if recorded != digest_line(sha256_from_bytes(data), MANIFEST).encode():
@@ -171,18 +217,12 @@ def _manifest_bytes(path: Path) -> bytes:
 
 def _manifest_from_bytes(data: bytes, root: Path) -> Manifest:
     try:
-        raw = json.loads(data)
-        version = raw["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise BundleIntegrityError(
-                MANIFEST,
-                f"has schema version {version}, and this onepath reads version {SCHEMA_VERSION}",
-                root=str(root),
-                advice="use the onepath release that wrote it, or a newer one",
-            )
-        return Manifest.model_validate_json(data)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        first = str(error).splitlines()
-        raise BundleIntegrityError(
-            MANIFEST, f"is not a valid manifest ({' '.join(first[:3])})", root=str(root)
-        ) from error
+        raw = json_from_bytes(data)
+        if not isinstance(raw, dict):
+            raise ValueError("it is no object")
+        return Manifest.model_validate_json(canonical_json(migrated(raw)))
+    except NewerSchemaError as error:
+        raise BundleIntegrityError(MANIFEST, str(error), root=str(root), advice=error.advice) from error
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        first = " ".join(str(error).splitlines()[:3])
+        raise BundleIntegrityError(MANIFEST, f"is not a valid manifest ({first})", root=str(root)) from error

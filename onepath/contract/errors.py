@@ -70,6 +70,7 @@ class ParityError(OnepathError):
     step: str
     error: float
     tolerance: float
+    where: str
 
     def __init__(self, step: str, *, error: float, tolerance: float, where: str) -> None:
         super().__init__(
@@ -79,6 +80,22 @@ class ParityError(OnepathError):
             error=error,
             tolerance=tolerance,
             where=where,
+        )
+
+
+class GateError(OnepathError):
+    """A bundle that is not as good as its recipe's gates ask; `missed` lists every one as `(gate, finding)`."""
+
+    bundle: str
+    missed: tuple[tuple[str, str], ...]
+
+    def __init__(self, bundle: str, missed: Sequence[tuple[str, str]]) -> None:
+        lines = "\n".join(f"  gates.{gate}: {finding}" for gate, finding in missed)
+        super().__init__(
+            f"the bundle {bundle} misses gates of its recipe, and was not written:\n{lines}\n"
+            "Train its models for longer or merge them otherwise, or change these gates in the recipe",
+            bundle=bundle,
+            missed=tuple(missed),
         )
 
 

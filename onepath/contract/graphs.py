@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from onepath.contract.tensors import Closed
+from onepath.contract.tensors import Closed, TensorSpec
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 """What matrix products and convolutions are computed in; norms, softmax and outputs stay in float32."""
@@ -70,6 +70,8 @@ class EngineEntry(Closed):
         tensorrt: the version that built it, which is the one that can load it.
         opt_rows: the number of rows that it was tuned for, at most `max_rows`.
         max_rows: the most rows of one run.
+        features: what passes from each modality's encoder to the fusion, named as the modality, of one row; empty for
+            an engine of one part.
     """
 
     files: dict[str, str] = Field(min_length=1)
@@ -80,6 +82,14 @@ class EngineEntry(Closed):
     tensorrt: str
     opt_rows: int = Field(ge=1)
     max_rows: int = Field(ge=1)
+    features: tuple[TensorSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> EngineEntry:
+        parts = {"fusion", *(spec.name for spec in self.features)} if self.features else {"graph"}
+        if {*self.files} != parts:
+            raise ValueError(f"the engine has the parts {sorted(self.files)} and not {sorted(parts)}")
+        return self
 
     @model_validator(mode="after")
     def _rows_fit(self) -> EngineEntry:

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from torch import nn
 
+from onepath.contract.answers import Answers
 from onepath.contract.errors import RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.contract.proofs import ProofStep
 from onepath.export.models.fit import fused_misfit
-from onepath.export.proving import prove_merge, width_of_logits
+from onepath.export.proving import merge_answers, prove_merge, width_of_logits
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
 from onepath.export.recipe.code import run_code
@@ -31,12 +32,14 @@ class Assembled:
         model: a `MultimodalModel`.
         source: its modalities and held-out rows.
         proofs: the chain so far.
+        answers: of merging only the blocks of each golden probe's modalities, where blocks are merged.
         details: how it was made, for people.
     """
 
     model: nn.Module
     source: RowSource
     proofs: Sequence[ProofStep] = ()
+    answers: Answers = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON
 
 
@@ -51,12 +54,15 @@ def assemble(name: str, recipe: Recipe, sources: Sources, rows: RowSource) -> As
     bundle = recipe.bundles[name]
     model, source = model_of_bundle(name, recipe, sources, rows)
     names = [each for _, each in models_of(bundle)]
+    answers: Answers = {}
     if isinstance(bundle, MergedBundle):
-        proofs = sources.merge_step(names, model, _proof_of_blocks(bundle, model, sources, source, recipe))
+        merge = _Merge(bundle, model, sources, source)
+        proofs = sources.merge_step(names, model, merge.proof(recipe))
+        answers = merge.answers(recipe)
         details = {"method": bundle.method, "head": bundle.head, "weights": dict(bundle.weights)}
     else:
         proofs, details = sources.merge_step(names, model), {bundle.model: bundle.source}
-    return Assembled(model, source, proofs, details | sources.details(names, recipe))
+    return Assembled(model, source, proofs, answers, details | sources.details(names, recipe))
 
 
 def model_of_bundle(name: str, recipe: Recipe, sources: Sources, rows: RowSource) -> tuple[nn.Module, RowSource]:
@@ -106,15 +112,29 @@ def _ruled(entry: ModalityEntry, rule: AbsentRule) -> ModalityEntry:
     return entry if entry.absent == "required" else entry.model_copy(update={"absent": rule})
 
 
-def _proof_of_blocks(
-    bundle: MergedBundle, model: nn.Module, sources: Sources, source: RowSource, recipe: Recipe
-) -> ProofStep:
-    blocks = {modality: sources.block(modality, bundle.blocks) for modality in source.names}
+@dataclass(frozen=True)
+class _Merge:
+    """A merge of blocks, held against merging only some of them."""
 
-    def merged_from(names: Sequence[str]) -> nn.Module:
-        return merge_blocks({name: blocks[name] for name in names}, bundle)
+    bundle: MergedBundle
+    model: nn.Module
+    sources: Sources
+    source: RowSource
 
-    return prove_merge(model, blocks, merged_from, source=source, tolerance=recipe.tolerances.merge)
+    @property
+    def _blocks(self) -> dict[str, nn.Module]:
+        return {modality: self.sources.block(modality, self.bundle.blocks) for modality in self.source.names}
+
+    def _of(self, names: Sequence[str]) -> nn.Module:
+        return merge_blocks({name: self._blocks[name] for name in names}, self.bundle)
+
+    def proof(self, recipe: Recipe) -> ProofStep:
+        tolerance = recipe.tolerances.merge
+        return prove_merge(self.model, self._blocks, self._of, source=self.source, tolerance=tolerance)
+
+    def answers(self, recipe: Recipe) -> Answers:
+        per_pattern = recipe.export.probes_per_pattern
+        return merge_answers(self.model, self._blocks, self._of, source=self.source, per_pattern=per_pattern)
 
 
 def merge_blocks(blocks: Mapping[str, nn.Module], bundle: MergedBundle) -> nn.Module:

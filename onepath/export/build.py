@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onepath.contract.bundle import Bundle
 from onepath.contract.errors import OnepathError, RecipeError
+from onepath.contract.graphs import Precision
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.contract.writing import check_place
 from onepath.export.bundling import STEPS, make_bundle
@@ -14,33 +15,39 @@ from onepath.export.models import MadeModel, models_from_recipe
 from onepath.export.progress import Progress
 from onepath.export.recipe import Recipe, recipe_from_file
 from onepath.export.recipe.code import folder_on_path
+from onepath.export.recipe.gate_problems import gates_problems
 from onepath.export.rows import RowSource, check_rows
 from onepath.export.sources import Sources
 from onepath.export.training_code import train_from_file
 from onepath.modalities import settings_in_full, tensor_from_settings
 
 
-def build(recipe_path: Path, output: Path, progress: Progress) -> list[Bundle]:
+def build(recipe_path: Path, output: Path, progress: Progress, *, precision: Precision | None = None) -> list[Bundle]:
     """Return the bundles of a recipe, written to folders of `output` that are named as the recipe names them.
 
     Args:
         recipe_path: a recipe in YAML, with its code and files beside it.
         output: the folder to write to; a bundle already there is replaced once the new one is whole.
         progress: told of every stage.
+        precision: what graphs are wanted in beside float32, instead of what the recipe wants.
 
     Raises:
         RecipeError: the recipe or its code is wrong; what is found before the first bundle is made leaves nothing
             written, and labels that do not fit a bundle's scores leave the bundles before it.
         BundleIntegrityError: where a bundle would go there is something else; nothing is trained or written.
         ParityError: a step changed the result by more than its tolerance; that bundle is not written.
+        GateError: a bundle is not as good with some presence pattern as the recipe asks; it is not written.
         UnsupportedModuleError: a part of a model cannot be merged, collapsed or exported exactly.
     """
     recipe = recipe_from_file(recipe_path)
+    if precision is not None:
+        recipe = recipe.model_copy(update={"export": recipe.export.model_copy(update={"precision": precision})})
     entries = entries_from_recipe(recipe, recipe_path)
     for name in recipe.bundles:
         check_place(output / name)
     with folder_on_path(recipe_path.parent):
         sources = _sources(recipe, recipe_path, progress)
+        _check_gates_can_be_measured(recipe, recipe_path, sources)
         rows = RowSource(entries, recipe_path.parent / "assets", sources.trained.rows)
         check_rows(rows, str(recipe_path.parent / _origin(recipe)))
         bundles = []
@@ -62,6 +69,15 @@ def _sources(recipe: Recipe, path: Path, progress: Progress) -> Sources:
         return Sources(read, made)
     parents = {name: each.model for name, each in made.items()}
     return Sources(train_from_file(origin, recipe, progress, parents=parents), made)
+
+
+def _check_gates_can_be_measured(recipe: Recipe, path: Path, sources: Sources) -> None:
+    """Check what is known of the gates only once the models are there: fused models' modalities, and targets."""
+    models = {**{name: made.model for name, made in sources.made.items()}, **sources.trained.fused}
+    fused = {name: tuple(getattr(model, "modalities", recipe.modalities)) for name, model in models.items()}
+    problems = gates_problems(recipe.gates, recipe, fused=fused, has_targets=bool(sources.trained.targets))
+    if problems:
+        raise RecipeError(str(path), problems)
 
 
 def _origin(recipe: Recipe) -> str:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec, state_name
+from onepath.export.diagnosis import check_graph_is_clean, refusal_from_failure
 from onepath.export.dispatch import PresenceGraph
+from onepath.export.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
 
-_REFUSED_OPERATORS = frozenset({"DFT", "STFT", "IsNaN"})
+ROWS = "rows"
+"""The name of the symbolic first dimension of every input and output."""
+
+_EXAMPLE_ROWS = 3
+_TALKATIVE = (
+    *("torch._dynamo", "torch._export", "torch._subclasses", "torch.export", "torch.fx", "torch.onnx"),
+    *("onnx_ir", "onnxscript"),
+)
 
 
 class _Positional(nn.Module):
@@ -39,10 +52,17 @@ def example_inputs(specs: Sequence[TensorSpec], rows: int) -> tuple[Tensor, ...]
     return (*values, *states)
 
 
-def onnx_from_graph(
-    graph: PresenceGraph, specs: Sequence[TensorSpec], *, outputs: Sequence[str], opset: int, ir_version: int
-) -> bytes:
-    """Return the serialised ONNX model of a presence graph.
+def onnx_file_from_graph(
+    graph: PresenceGraph,
+    specs: Sequence[TensorSpec],
+    *,
+    outputs: Sequence[str],
+    opset: int,
+    ir_version: int,
+    path: Path,
+    external_over_bytes: int = EXTERNAL_OVER_BYTES,
+) -> OnnxFile:
+    """Return the ONNX model of a presence graph, written to a file; the same model gives the same bytes.
 
     Args:
         graph: in eval mode, at the precision to export.
@@ -50,17 +70,33 @@ def onnx_from_graph(
         outputs: names of the task's outputs.
         opset: ONNX operator set version.
         ir_version: ONNX file format version.
+        path: the file, `*.onnx`; its folder is there.
+        external_over_bytes: if the weights have more bytes than this, they go to a file of their own, beside it.
 
     Raises:
-        UnsupportedModuleError: torch cannot export the model, or the graph needs an operator that serving refuses.
+        UnsupportedModuleError: torch cannot export the model, which line of it and why; or the graph holds what engines
+            treat differently (a Fourier transform, complex numbers, something that depends on NaN).
     """
+    model = _exported(graph, specs, outputs, opset).model
+    check_graph_is_clean(model)  # while its nodes still say which line they come from
+    model.ir_version = ir_version
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = ir.Shape([ROWS, *tuple(value.shape or ())[1:]])
+    file = onnx_file_from_model(cleaned(model), path, external_over_bytes=external_over_bytes)
+    onnx.checker.check_model(str(file.path))
+    return file
+
+
+def _exported(
+    graph: PresenceGraph, specs: Sequence[TensorSpec], outputs: Sequence[str], opset: int
+) -> Any:  # torch's ONNXProgram, which has no public name
     inputs = [spec.name for spec in specs] + [state_name(spec.name) for spec in specs]
     rows = torch.export.Dim.DYNAMIC
     with _quiet_exporter():
         try:
             program = torch.onnx.export(
                 _Positional(graph).eval(),
-                example_inputs(specs, rows=3),
+                example_inputs(specs, _EXAMPLE_ROWS),
                 dynamo=True,
                 opset_version=opset,
                 input_names=inputs,
@@ -69,52 +105,23 @@ def onnx_from_graph(
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            raise UnsupportedModuleError(
-                "the model for ONNX", _first_cause(error), "change the line that it names to an operation of ONNX"
-            ) from error
+            raise refusal_from_failure(error, graph) from error
     if program is None:
         raise UnsupportedModuleError("the model for ONNX", "torch returned no program", "install the pinned torch")
-    return _cleaned(program.model_proto, ir_version)
+    return program
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep back what the exporter says of packages that it could also use, such as torchvision."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)
+    """Keep back what the exporter says of packages that it could use, and the graphs that it prints when it fails."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        exporter.setLevel(level)
-
-
-def _cleaned(model: onnx.ModelProto, ir_version: int) -> bytes:
-    """Return the model without paths and stack traces of the machine that built it, and checked."""
-    model.ir_version = ir_version
-    model.producer_name, model.doc_string = "onepath", ""
-    del model.metadata_props[:]
-    graph = model.graph
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    del graph.value_info[:]
-    for tensor in (*graph.input, *graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "rows"
-    refused = sorted({node.op_type for node in graph.node} & _REFUSED_OPERATORS)
-    if refused:
-        raise UnsupportedModuleError(
-            "the model for ONNX",
-            f"its graph has {', '.join(refused)}, which engines treat differently or not at all",
-            "write a fixed-length DFT as matrix products, and mark absence by presence rather than NaN",
-        )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def _first_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split())[:400]
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from onepath.contract.digests import joined_digest, sha256_from_file
+from onepath.export.graph_parts import nodes_of, weights_of
 
 EXTERNAL_OVER_BYTES = (2 << 30) - (64 << 20)
 """Weights of more bytes go to a file of their own: one protobuf message holds less than 2 GiB."""
+
+_INSIDE_BYTES = 1024  # tensors up to here stay in the graph: engines read shapes and axes before they open other files
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class OnnxFile:
     @property
     def data_path(self) -> Path | None:
         """The file of external weights, beside the graph; None where they are inside it."""
-        path = self.path.with_name(f"{self.path.name}.data")
+        path = data_path_of(self.path)
         return path if path.is_file() else None
 
     @property
@@ -48,21 +53,61 @@ class OnnxFile:
         """Return the graph with all of its weights in memory."""
         return onnx.load(self.path)
 
+    def lazy_model(self) -> ir.Model:
+        """Return the graph with its external weights left on disk until they are asked for."""
+        return ir.load(self.path)
+
+
+def data_path_of(path: Path) -> Path:
+    """Return where the external weights of a graph are, if it has any.
+
+    >>> data_path_of(Path("graphs/model.onnx")).as_posix()
+    'graphs/model.onnx.data'
+    """
+    return path.with_name(f"{path.name}.data")
+
 
 def onnx_file_from_model(
-    model: onnx.ModelProto, path: Path, *, external_over_bytes: int = EXTERNAL_OVER_BYTES
+    model: onnx.ModelProto | ir.Model, path: Path, *, external_over_bytes: int = EXTERNAL_OVER_BYTES
 ) -> OnnxFile:
-    """Return a graph written to a new file, byte for byte the same for the same graph.
+    """Return a graph written to a file, byte for byte the same for the same graph, without hints of shapes in between.
 
     Args:
-        model: with its weights in memory.
-        path: the graph's file, `*.onnx`; its folder is there.
-        external_over_bytes: if the weights have more bytes than this, they go to `path` with `.data` behind it.
+        model: left as it is; its weights may be in memory or on disk, but not in the files that are written.
+        path: the graph's file, `*.onnx`; its folder is there. A graph that was there is replaced.
+        external_over_bytes: if the weights have more bytes than this, they go to `path` with `.data` behind it, but for
+            the small ones.
     """
-    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if weights > external_over_bytes:
-        data = f"{path.name}.data"
-        onnx.save_model(model, path, save_as_external_data=True, location=data, size_threshold=1024)
+    graph = model.clone() if isinstance(model, ir.Model) else ir.from_proto(model)
+    data = data_path_of(path)
+    data.unlink(missing_ok=True)
+    if weight_bytes(graph) > external_over_bytes:
+        ir.external_data.unload_from_model(graph, path.parent, data.name, size_threshold_bytes=_INSIDE_BYTES)
     else:
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        ir.external_data.load_to_model(graph)
+    proto = ir.to_proto(graph)
+    del proto.graph.value_info[:]
+    path.write_bytes(proto.SerializeToString(deterministic=True))
     return OnnxFile(path)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Return the bytes of all weights of a model, those of its sub-graphs too."""
+    return sum(value.const_value.nbytes for value in weights_of(model) if value.const_value is not None)
+
+
+def cleaned(model: ir.Model) -> ir.Model:
+    """Return a model from which notes, traces and paths of the machine that made it were taken out, in place."""
+    model.producer_name, model.producer_version = "onepath", None
+    ClearMetadataAndDocStringPass()(model)
+    _clear(model)
+    _clear(model.graph)
+    outputs = (output for node in nodes_of(model) for output in node.outputs)
+    for value in (*model.graph.inputs, *model.graph.outputs, *weights_of(model), *outputs):
+        _clear(value)
+    return model
+
+
+def _clear(part: ir.Model | ir.Graph | ir.Value) -> None:
+    part.metadata_props.clear()
+    part.doc_string = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Stage(Protocol):
@@ -22,6 +24,24 @@ class Progress(Protocol):
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Stage]:
         """Open a stage of `total` steps; it is done when the context ends."""
+
+
+class Steps:
+    """Runs the steps of a stage, each with its name beside the bar.
+
+    Args:
+        stage: told of each of them.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def __call__(self, title: str, work: Callable[[], _T]) -> _T:
+        """Return what a step's work returns."""
+        self._stage.note(title)
+        done = work()
+        self._stage.advance()
+        return done
 
 
 class _Silent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from onepath.contract.errors import PayloadError, RecipeError
 from onepath.contract.manifest import ModalityEntry
-from onepath.contract.presence import PRESENT, pattern_name, patterns
+from onepath.contract.presence import FAILED, PRESENT, pattern_name, patterns
 from onepath.contract.tensors import state_name
 from onepath.export.proofs import Batch
 from onepath.export.trained import Row
@@ -79,10 +80,59 @@ class RowSource:
     def random(self, size: int, seed: int) -> Batch:
         """Return `size` rows of random values, in the range that held-out rows span, with every modality present."""
         generator = np.random.default_rng(seed)
-        real = self.decoded("", [dict(row) for row in self.rows[:64]])
-        values = {name: _random_like(array, size, generator) for name, array in real.values.items()}
-        states = {name: np.full((size, 1), PRESENT, np.uint8) for name in values}
-        return Batch(f"{size} random rows, seed {seed}", values, states)
+        values = {name: _random_like(array, size, generator) for name, array in self._sample.items()}
+        return _all_present(f"{size} random rows, seed {seed}", values)
+
+    def degenerate(self, size: int) -> list[Batch]:
+        """Return batches of `size` rows that no training data have: extreme values, and odd mixes of what is there."""
+        return [*self.extreme_values(size), *self.odd_states(size)]
+
+    def extreme_values(self, size: int) -> list[Batch]:
+        """Return rows of zeros, of each value's held-out minimum and maximum, and of one number in all places.
+
+        Every modality is present. Each number is one that held-out rows have, but for zero.
+        """
+        made = {"zeros": _zeros, "minima": _minima, "maxima": _maxima, "constants": _constants}
+        return [
+            _all_present(
+                f"{size} rows of {title} of the held-out rows" if title != "zeros" else f"{size} rows of zeros",
+                {name: make(array, size) for name, array in self._sample.items()},
+            )
+            for title, make in made.items()
+        ]
+
+    def odd_states(self, size: int) -> list[Batch]:
+        """Return rows that are all the same, all without anything, all failed, and one of them among empty ones.
+
+        Where a modality is required, a row without anything is a failed one.
+        """
+        whole = self.pattern_rows(self.names, 1)[0]
+        middle = size // 2
+        return [
+            self.decoded(f"{size} times the same held-out row", [whole] * size),
+            self.decoded(f"{size} rows with nothing", [{}] * size),
+            self.decoded(f"one held-out row among {size - 1} with nothing", _only(middle, whole, size)),
+            self._failed(size),
+        ]
+
+    def without_rows(self) -> Batch:
+        """Return a batch of no rows at all."""
+        values = {name: array[:0] for name, array in self._sample.items()}
+        return _all_present("no rows", values)
+
+    def _failed(self, size: int) -> Batch:
+        """Return held-out rows that failed: in the first every modality, in the others one each."""
+        rows = self.decoded(f"{size} failed rows", self.pattern_rows(self.names, size))
+        states = {name: state.copy() for name, state in rows.states.items()}
+        for column, state in enumerate(states.values()):
+            state[0] = FAILED
+            state[1 + column :: len(states)] = FAILED
+        return Batch(rows.title, rows.values, states)
+
+    @cached_property
+    def _sample(self) -> dict[str, NDArray[np.generic]]:
+        """The values of some held-out rows, as the processors make them."""
+        return dict(self.decoded("", [dict(row) for row in self.rows[:64]]).values)
 
 
 def check_rows(source: RowSource, origin: str) -> None:
@@ -125,3 +175,39 @@ def _random_like(array: NDArray[np.generic], size: int, generator: np.random.Gen
         return generator.integers(low, high, shape, endpoint=True).astype(array.dtype)
     wide = array.astype(np.float64)
     return generator.normal(wide.mean(), wide.std() + 1e-3, shape).astype(array.dtype)
+
+
+def _all_present(title: str, values: dict[str, NDArray[np.generic]]) -> Batch:
+    rows = len(next(iter(values.values())))
+    return Batch(title, values, {name: np.full((rows, 1), PRESENT, np.uint8) for name in values})
+
+
+def _only(index: int, row: Row, size: int) -> list[Row]:
+    return [row if each == index else {} for each in range(size)]
+
+
+def _zeros(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    return np.zeros((size, *array.shape[1:]), array.dtype)
+
+
+def _minima(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    return _repeated(array.min(axis=0), size)
+
+
+def _maxima(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    return _repeated(array.max(axis=0), size)
+
+
+def _constants(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    """Return rows of one number each: those that lie evenly between the smallest and the largest of some rows."""
+    numbers = np.quantile(array.astype(np.float64), np.linspace(0, 1, size + 2)[1:-1], method="nearest")
+    column = numbers.astype(array.dtype).reshape(size, *[1] * (array.ndim - 1))
+    return _repeated_to(column, (size, *array.shape[1:]))
+
+
+def _repeated(row: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    return _repeated_to(row, (size, *row.shape))
+
+
+def _repeated_to(array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
+    return np.broadcast_to(array, shape).copy()

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from onepath.contract.proofs import LOOSEST
 from onepath.contract.tensors import Closed
+from onepath.export.precision.gates import PrecisionGates
 
 Tolerance = Annotated[float, Field(gt=0, le=LOOSEST)]
 
@@ -23,6 +24,7 @@ class Tolerances(Closed):
         onnx: between torch and ONNX Runtime in float32, absolute, on the served outputs of held-out rows.
         onnx_random: the same on random rows, which lie far from the data; `cast` is allowed as much.
         probe: between a serving engine's answer to a golden probe and the stored one, absolute.
+        precision: how far graphs in other precisions than float32 may be from the float32 one.
     """
 
     merge: Tolerance = 1e-10
@@ -31,3 +33,4 @@ class Tolerances(Closed):
     onnx: Tolerance = 1e-5
     onnx_random: Tolerance = 1e-4
     probe: Tolerance = 1e-4
+    precision: PrecisionGates = PrecisionGates()

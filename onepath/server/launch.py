@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from onepath.contract.bundle import manifest_from_folder
 from onepath.contract.deployment import Deployment
 from onepath.contract.errors import ServerUnavailableError
 from onepath.contract.probes import probes_from_file
@@ -25,7 +24,7 @@ from onepath.server.process import ServerProcess
 from onepath.server.running import Endpoints, RunningServer
 from onepath.server.settings import ServerSettings
 from onepath.server.triton import TritonInstallation, assemble_backends, find_triton, server_environment
-from onepath.server.verification import verify_repository
+from onepath.server.verification import manifest_of_pipeline, verify_repository
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +56,7 @@ def start_server(
     if not deployments:
         raise ServerUnavailableError(f"{repository} holds no pipeline to serve; deploy a bundle to it first")
     installation = installation or find_triton()
+    _check_backends(repository, deployments, installation)
     _remove_bytecode(repository, deployments)
     with HeldSignals() as held:
         server = _launch(repository, deployments, settings, installation)
@@ -84,11 +84,20 @@ def probe_pipelines(
     """
     reports = []
     for deployment in deployments:
-        folder = repository / deployment.front_door / VERSION
-        manifest, _ = manifest_from_folder(folder)
-        probes = probes_from_file(folder / PROBES)
+        manifest = manifest_of_pipeline(repository, deployment)
+        probes = probes_from_file(repository / deployment.front_door / VERSION / PROBES)
         reports.append(check_probes(address, deployment.front_door, probes, manifest, timeout_s=timeout_s))
     return tuple(reports)
+
+
+def _check_backends(repository: Path, deployments: Sequence[Deployment], installation: TritonInstallation) -> None:
+    for deployment in deployments:
+        if manifest_of_pipeline(repository, deployment).engines and not installation.has_tensorrt:
+            raise ServerUnavailableError(
+                f"{deployment.front_door} is deployed as a TensorRT engine, for which {installation.binary} has no "
+                "backend; serve it with NVIDIA's Triton on a GPU, or deploy it with --engine never",
+                binary=str(installation.binary),
+            )
 
 
 def _remove_bytecode(repository: Path, deployments: Sequence[Deployment]) -> None:

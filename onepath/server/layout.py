@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_line
+from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, digest_line
 from onepath.contract.deployment import DEPLOYMENT, DEPLOYMENT_DIGEST, Deployment
 from onepath.contract.digests import canonical_json, sha256_from_bytes
-from onepath.contract.errors import BundleIntegrityError
+from onepath.contract.engines import FUSION, GRAPH
 from onepath.contract.manifest import FileEntry, Manifest, ModalityEntry
 from onepath.contract.presence import PRESENT
 from onepath.contract.probes import ProbeSet
+from onepath.server.config_parts import text_from_config
 from onepath.server.configs import (
     WARMUP_PAYLOAD,
     WARMUP_STATE,
+    encoder_config,
+    engine_file,
     front_door_config,
     graph_config,
+    is_split,
     preprocess_config,
-    text_from_config,
 )
 from onepath.server.names import (
     CONFIG,
@@ -31,11 +32,11 @@ from onepath.server.names import (
     PROBES,
     VERSION,
     check_names,
+    encoder_name,
     graph_name,
-    pipeline_id,
     preprocess_name,
 )
-from onepath.server.settings import DeploySettings
+from onepath.server.source import Source
 
 Files = dict[str, bytes | PurePosixPath]
 """Path relative to the repository to its content, or to the path of the bundle's file that it is a copy of."""
@@ -48,50 +49,6 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-@dataclass(frozen=True)
-class Source:
-    """What decides every file of a pipeline.
-
-    Attributes:
-        manifest: the bundle's.
-        manifest_bytes: its file, whose digest is the bundle's id.
-        probes: the bundle's.
-        settings: with every number filled in.
-    """
-
-    manifest: Manifest
-    manifest_bytes: bytes
-    probes: ProbeSet
-    settings: DeploySettings
-
-    @property
-    def bundle_id(self) -> str:
-        """The 64 digits of the bundle's id."""
-        return sha256_from_bytes(self.manifest_bytes)
-
-    @property
-    def recorded_settings(self) -> dict[str, Any]:
-        """The settings as JSON holds them."""
-        return self.settings.model_dump(mode="json")
-
-    @property
-    def pipeline_id(self) -> str:
-        """The 12 digits in the names of the inner models."""
-        return pipeline_id(self.bundle_id, self.recorded_settings)
-
-
-def source_from_bundle(bundle: Bundle, settings: DeploySettings) -> Source:
-    """Return what decides the files of a bundle's pipeline on this machine.
-
-    Raises:
-        BundleIntegrityError: the bundle's manifest changed since it was opened.
-    """
-    data = (bundle.path / MANIFEST).read_bytes()
-    if sha256_from_bytes(data) != bundle.id:
-        raise BundleIntegrityError(MANIFEST, "was changed since the bundle was opened", root=str(bundle.path))
-    return Source(bundle.manifest, data, bundle.probes, settings.resolved())
-
-
 def files_from_source(source: Source) -> Files:
     """Return every file of the pipeline but the deployment record's two.
 
@@ -102,6 +59,8 @@ def files_from_source(source: Source) -> Files:
     files = _front_door_files(source) | _graph_files(source)
     for entry in source.manifest.modalities:
         files |= _preprocess_files(source, entry)
+        if is_split(source.manifest):
+            files |= _encoder_files(source, entry)
     return files
 
 
@@ -122,9 +81,21 @@ def deployment_from_source(source: Source) -> Deployment:
 
 
 def models_from_manifest(manifest: Manifest, pipeline: str) -> tuple[str, ...]:
-    """Return the names of a pipeline's inner models: one per modality in their order, then the graph's."""
-    inner = [preprocess_name(manifest.name, pipeline, name) for name in manifest.modality_names]
-    return (*inner, graph_name(manifest.name, pipeline))
+    """Return the names of a pipeline's inner models: one per modality in their order, then the graph's.
+
+    Between them come the encoders of an engine in parts, in the same order.
+
+    Args:
+        manifest: as deployed.
+        pipeline: the 12 digits.
+    """
+    names = manifest.modality_names
+    encoders = [encoder_name(manifest.name, pipeline, name) for name in names if is_split(manifest)]
+    return (
+        *(preprocess_name(manifest.name, pipeline, name) for name in names),
+        *encoders,
+        graph_name(manifest.name, pipeline),
+    )
 
 
 def record_files(deployment: Deployment) -> dict[str, bytes]:
@@ -157,19 +128,39 @@ def _front_door_files(source: Source) -> Files:
 
 
 def _graph_files(source: Source) -> Files:
-    name = graph_name(source.manifest.name, source.pipeline_id)
-    return {
-        f"{name}/{CONFIG}": text_from_config(graph_config(name, source.manifest, source.settings)),
-        f"{name}/{VERSION}/{MODEL_GRAPH}": PurePosixPath(source.manifest.graph.file),
+    manifest, settings = source.manifest, source.settings
+    name = graph_name(manifest.name, source.pipeline_id)
+    files: Files = {
+        f"{name}/{CONFIG}": text_from_config(graph_config(name, manifest, settings)),
         f"{name}/warmup/{WARMUP_STATE}": bytes([PRESENT]),
+    }
+    if manifest.engines:
+        return files | _engine_files(source, name, FUSION if is_split(manifest) else GRAPH)
+    files[f"{name}/{VERSION}/{MODEL_GRAPH}"] = PurePosixPath(manifest.graph.file)
+    if manifest.graph.data is not None:  # under its own name, by which the graph looks for it beside itself
+        data = PurePosixPath(manifest.graph.data)
+        files[f"{name}/{VERSION}/{data.name}"] = data
+    return files
+
+
+def _encoder_files(source: Source, entry: ModalityEntry) -> Files:
+    name = encoder_name(source.manifest.name, source.pipeline_id, entry.name)
+    config = encoder_config(name, entry, source.manifest, source.settings)
+    return {f"{name}/{CONFIG}": text_from_config(config), **_engine_files(source, name, entry.name)}
+
+
+def _engine_files(source: Source, model: str, part: str) -> Files:
+    """Return a part of the engine for every kind of GPU that it was built for, of which a server loads its own."""
+    return {
+        f"{model}/{VERSION}/{engine_file(engine.compute_capability)}": PurePosixPath(engine.files[part])
+        for engine in source.manifest.engines
     }
 
 
 def _preprocess_files(source: Source, entry: ModalityEntry) -> Files:
     name = preprocess_name(source.manifest.name, source.pipeline_id, entry.name)
     payload = _probe_payload(source.probes, entry.name)
-    rows = source.manifest.graph.max_batch_size
-    config = preprocess_config(name, entry, rows, source.settings, warm_up=payload is not None)
+    config = preprocess_config(name, entry, source.manifest, source.settings, warm_up=payload is not None)
     files: Files = {
         f"{name}/{CONFIG}": text_from_config(config),
         f"{name}/{VERSION}/{MODEL_CODE}": _CODE,

@@ -28,7 +28,7 @@ FRONT_DOOR_FILES = (MANIFEST, MANIFEST_DIGEST, PROBES, *RECORDS)
 PAYLOAD, VALUES, STATE, STATUS = "payload", "values", "state", "status"
 """The tensors of a preprocessing model."""
 
-_GRAPH = "graph"
+_GRAPH, _ENCODER = "graph", "encoder"
 _CODE_SUFFIXES = (".py", ".pyc", ".so")
 
 
@@ -50,6 +50,15 @@ def preprocess_name(front_door: str, pipeline: str, modality: str) -> str:
     return f"{front_door}.{pipeline}.{modality}"
 
 
+def encoder_name(front_door: str, pipeline: str, modality: str) -> str:
+    """Return the name of the model that encodes a modality, where that is not a part of the graph.
+
+    >>> encoder_name("digits", "3f9c0a1b2c3d", "image")
+    'digits.3f9c0a1b2c3d.image.encoder'
+    """
+    return f"{preprocess_name(front_door, pipeline, modality)}.{_ENCODER}"
+
+
 def graph_name(front_door: str, pipeline: str) -> str:
     """Return the name of the model that holds the graph in the pipeline of these 12 digits.
 
@@ -65,7 +74,7 @@ def is_inner_model(name: str, front_door: str) -> bool:
     >>> is_inner_model("digits.3f9c0a1b2c3d.image", "digits"), is_inner_model("digits-2", "digits")
     (True, False)
     """
-    return re.fullmatch(rf"{re.escape(front_door)}\.[0-9a-f]{{12}}\.[a-z][a-z0-9_]*", name) is not None
+    return re.fullmatch(rf"{re.escape(front_door)}\.[0-9a-f]{{12}}\.[a-z][a-z0-9_]*(\.{_ENCODER})?", name) is not None
 
 
 def check_names(manifest: Manifest) -> None:

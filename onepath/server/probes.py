@@ -16,6 +16,7 @@ from onepath.contract.manifest import Manifest
 from onepath.contract.presence import PRESENT, ROW_EMPTY, ROW_OK, pattern_name
 from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, status_name
+from onepath.server.variants import probe_tolerance
 
 Answer = Mapping[str, NDArray[Any]]
 """Output name to `(rows, …)`."""
@@ -54,7 +55,7 @@ def check_probes(
         address: `host:port` of the server's gRPC.
         front_door: the pipeline's name.
         probes: rows with their answers.
-        manifest: the pipeline's.
+        manifest: the pipeline's, as deployed.
         timeout_s: how long each request may take.
 
     Raises:
@@ -72,7 +73,7 @@ def check_probes(
         front_door=front_door,
         rows=len(probes.rows),
         max_abs_error=max(error for error, _ in first + second),
-        tolerance=manifest.probe_tolerance,
+        tolerance=probe_tolerance(manifest),
         alone_latency_ms=median(latency for _, latency in second),
         together_latency_ms=median(latency for _, latency in first),
     )
@@ -144,8 +145,8 @@ def _row_error(answer: Answer, numbered: NumberedProbe, front_door: str, output:
     if got.shape != expected.shape:
         raise _failure(front_door, where, f"was answered with {got.size} values instead of {expected.size}")
     error = float(np.abs(got - expected).max())
-    if not error <= manifest.probe_tolerance:
-        problem = f"is off by {error:.3g}, over {manifest.probe_tolerance:.3g}"
+    if not error <= (tolerance := probe_tolerance(manifest)):
+        problem = f"is off by {error:.3g}, over {tolerance:.3g}"
         raise _failure(front_door, where, problem)
     return error
 

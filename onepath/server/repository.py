@@ -10,9 +10,10 @@ from onepath.contract.bundle import Bundle
 from onepath.contract.deployment import Deployment
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.publication import locked, publish_folder, staging_folder, write_tree
-from onepath.server.layout import Source, deployment_from_source, files_from_source, record_files, source_from_bundle
+from onepath.server.layout import deployment_from_source, files_from_source, record_files
 from onepath.server.names import CONFIG, FRONT_DOOR_FILES, VERSION, is_inner_model
 from onepath.server.settings import DeploySettings
+from onepath.server.source import Source, source_from_bundle
 from onepath.server.verification import verify_pipeline
 
 logger = logging.getLogger(__name__)
@@ -28,13 +29,15 @@ def deploy(bundle: Bundle, repository: Path, settings: DeploySettings | None = N
     Args:
         bundle: an opened bundle.
         repository: the model repository; created if it is not there.
-        settings: instances, threads and batching; sensible for this machine unless given.
+        settings: precision, instances, threads and batching; of what was not set, the bundle's own deployment settings
+            count, and else what suits this machine.
 
     Raises:
         BundleIntegrityError: the folder cannot be made or holds something that is not a model, the front door's name is
             taken by a model that onepath did not deploy, or the bundle's files changed since it was opened.
+        MissingVariantError: the bundle has no graph of the precision, or no engine where one is required.
     """
-    source = source_from_bundle(bundle, settings or DeploySettings())
+    source = source_from_bundle(bundle, settings)
     deployment = deployment_from_source(source)
     _make_repository(repository)
     with locked(repository):

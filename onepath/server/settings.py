@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from onepath.contract.graphs import Precision
 from onepath.contract.tensors import Closed
 
 
@@ -17,10 +18,13 @@ def usable_cores() -> int:
 
 
 class DeploySettings(Closed):
-    """How a pipeline uses the machine that it will run on; fixed in its `config.pbtxt` files.
+    """Which of a bundle's graphs is deployed and how it uses the machine; fixed in the pipeline's `config.pbtxt` files.
 
     Attributes:
         kind: where the graph runs; preprocessing always runs on the CPU.
+        precision: of the graph; that of the bundle's own choice unless given.
+        engine: whether TensorRT engines run in the place of the graph: `auto` where the bundle has one for every GPU of
+            this machine, `never`, or `require`, which fails where there is none.
         preprocess_instances: processes per preprocessing model; one per usable core unless given.
         graph_instances: concurrent runs of the graph; unless given, one per usable core on a CPU and one on a GPU.
         intra_op_threads: threads of one graph run; more instances of one thread beat fewer of many.
@@ -31,6 +35,8 @@ class DeploySettings(Closed):
     """
 
     kind: Literal["cpu", "gpu"] = "cpu"
+    precision: Precision | None = None
+    engine: Literal["auto", "never", "require"] = "auto"
     preprocess_instances: int | None = Field(default=None, ge=1)
     graph_instances: int | None = Field(default=None, ge=1)
     intra_op_threads: int = Field(default=1, ge=1)

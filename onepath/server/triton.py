@@ -44,6 +44,11 @@ class TritonInstallation:
         """Whether NVIDIA's C++ backend for ONNX Runtime is there."""
         return any((self.backends / "onnxruntime").glob("libtriton_onnxruntime*.so"))
 
+    @property
+    def has_tensorrt(self) -> bool:
+        """Whether NVIDIA's backend for TensorRT engines is there; the embedded server has none."""
+        return any((self.backends / "tensorrt").glob("libtriton_tensorrt*.so"))
+
 
 def find_triton(search_path: str | None = None, native_root: Path = NATIVE_ROOT) -> TritonInstallation:
     """Return the Triton to use: a native one where there is one, else the embedded one.

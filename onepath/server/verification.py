@@ -12,10 +12,12 @@ from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import FileEntry, Manifest
 from onepath.contract.probes import probes_from_file
-from onepath.server.configs import same_config
-from onepath.server.layout import Source, deployment_from_source, files_from_source, models_from_manifest
+from onepath.server.config_parts import same_config
+from onepath.server.layout import deployment_from_source, files_from_source, models_from_manifest
 from onepath.server.names import CONFIG, FRONT_DOOR_FILES, MODEL_CODE, PROBES, RECORDS, VERSION, pipeline_id
 from onepath.server.settings import DeploySettings
+from onepath.server.source import Source
+from onepath.server.variants import MissingVariantError, manifest_as_deployed
 
 _ADVICE = "deploy the bundle again"
 
@@ -46,7 +48,7 @@ def verify_pipeline(repository: Path, front_door: str) -> Deployment:
         BundleIntegrityError: naming the file that is wrong.
     """
     deployment = read_deployment(repository, front_door)
-    manifest = _manifest(repository, deployment)
+    manifest = _deployed_manifest(repository, deployment)
     for model in (*deployment.models, front_door):
         _check_model(repository, model, deployment)
     _check_origin(repository, deployment, manifest)
@@ -78,17 +80,36 @@ def read_deployment(repository: Path, front_door: str) -> Deployment:
     return deployment
 
 
-def _manifest(repository: Path, deployment: Deployment) -> Manifest:
-    """Return the bundle's manifest, after checking that the record is of its pipeline and of no other models."""
+def manifest_of_pipeline(repository: Path, deployment: Deployment) -> Manifest:
+    """Return the manifest of a pipeline's bundle, whose graph and engines are those that were deployed.
+
+    Raises:
+        BundleIntegrityError: the front door's manifest is not the deployed bundle's, or the record does not fit it.
+    """
     folder = repository / deployment.front_door / VERSION
     manifest, bundle_id = manifest_from_folder(folder)
     if (bundle_id, manifest.name) != (deployment.bundle_id, deployment.front_door):
         raise BundleIntegrityError(MANIFEST, "is not that of the deployed bundle", root=str(folder), advice=_ADVICE)
-    models = models_from_manifest(manifest, pipeline_id(bundle_id, deployment.settings))
+    try:
+        return manifest_as_deployed(manifest, _settings(deployment))
+    except (ValidationError, MissingVariantError) as error:
+        problem = f"has settings that are not valid ({' '.join(str(error).split())[:200]})"
+        raise BundleIntegrityError(DEPLOYMENT, problem, root=str(folder), advice=_ADVICE) from error
+
+
+def _settings(deployment: Deployment) -> DeploySettings:
+    return DeploySettings.model_validate_json(canonical_json(deployment.settings))
+
+
+def _deployed_manifest(repository: Path, deployment: Deployment) -> Manifest:
+    """Return a pipeline's manifest, after checking that the record is of its models and of no others."""
+    manifest = manifest_of_pipeline(repository, deployment)
+    models = models_from_manifest(manifest, pipeline_id(deployment.bundle_id, deployment.settings))
     if deployment.models != models:
         listed = ", ".join(deployment.models) or "none"
         problem = f"lists other models ({listed}) than the bundle and the settings have ({', '.join(models)})"
-        raise BundleIntegrityError(DEPLOYMENT, problem, root=str(folder), advice=_ADVICE)
+        root = str(repository / deployment.front_door / VERSION)
+        raise BundleIntegrityError(DEPLOYMENT, problem, root=root, advice=_ADVICE)
     return manifest
 
 
@@ -99,7 +120,8 @@ def _check_model(repository: Path, model: str, deployment: Deployment) -> None:
     if not folder.is_dir():
         raise BundleIntegrityError(model, "is missing", root=str(repository), advice=_ADVICE)
     files = _files_of(model, deployment)
-    besides = _bytecode(folder) if f"{VERSION}/{MODEL_CODE}" in files else []
+    bytecode = _bytecode(folder) if f"{VERSION}/{MODEL_CODE}" in files else []
+    besides = [name for name in bytecode if name not in files]
     if model == deployment.front_door:
         besides += [f"{VERSION}/{name}" for name in RECORDS]
     check_files(folder, files, besides=besides)
@@ -152,8 +174,8 @@ def _source(repository: Path, deployment: Deployment, manifest: Manifest) -> Sou
         problem = f"is not the file of bundle {deployment.bundle_id[:12]}"
         raise BundleIntegrityError(PROBES, problem, root=str(folder), advice=_ADVICE)
     try:
-        settings = DeploySettings.model_validate_json(canonical_json(deployment.settings))
-        return Source(manifest, (folder / MANIFEST).read_bytes(), probes_from_file(folder / PROBES), settings)
+        read = probes_from_file(folder / PROBES)
     except ValidationError as error:
-        problem = f"or {PROBES} is not valid ({' '.join(str(error).split())[:200]})"
-        raise BundleIntegrityError(DEPLOYMENT, problem, root=str(folder), advice=_ADVICE) from error
+        problem = f"is not valid ({' '.join(str(error).split())[:200]})"
+        raise BundleIntegrityError(PROBES, problem, root=str(folder), advice=_ADVICE) from error
+    return Source(manifest, (folder / MANIFEST).read_bytes(), read, _settings(deployment))

@@ -10,9 +10,14 @@ from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.proofs import Measurement, ProofStep
 from onepath.contract.tensors import TensorSpec
 
+HEADER = b'{"weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   '
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + b"\x00\x00\x80?\x00\x00\x00@"
+GRAPH = b"\x08\x0a" + b"\x3a\x07" + b"\x12\x05empty"
+"""An ONNX model of IR version 10 with a graph named `empty`."""
+
 FILES = {
-    "weights/model.safetensors": b"weights",
-    "graphs/model.onnx": b"graph",
+    "weights/model.safetensors": WEIGHTS,
+    "graphs/model.onnx": GRAPH,
     "probes.json": canonical_json(
         ProbeSet(output="scores", rows=(Probe(payloads={"image": b"\x00\xff"}, expected=(0.25, 0.75)),)).model_dump(
             mode="json"

@@ -35,7 +35,7 @@ def auxiliary(**changes):
         (changed("merges", "extended", model={}), "merges.extended.model", None, "method, target, auxiliaries"),
         (auxiliary(dept="same"), "merges.extended.auxiliaries.0.dept", "depth", "model, layers"),
         (changed("bundles", "soup-mean", sorce="x"), "bundles.soup-mean.sorce", "source", "model, source, modality"),
-        ({"export": {"opsets": 20}}, "export.opsets", "opset", "max_batch_size, opset"),
+        ({"export": {"opsets": 20}}, "export.opsets", "opset", "max_batch_size, targets, opset"),
     ],
 )
 def test_an_unknown_field_is_told_with_the_nearest_and_the_known_of_its_section(tmp_path, changes, path, meant, known):

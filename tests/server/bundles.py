@@ -5,14 +5,17 @@ A bad image counts as absent, a bad text fails its row.
 """
 
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx.numpy_helper
 import onnx.parser
 from PIL import Image
+from safetensors.numpy import save
 
 from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, digest_line, open_bundle
-from onepath.contract.digests import canonical_json, sha256_from_bytes
+from onepath.contract.digests import canonical_json, joined_digest, sha256_from_bytes
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.manifest import FileEntry, Manifest, ModalityEntry
 from onepath.contract.probes import Probe, ProbeSet
@@ -125,31 +128,54 @@ def modalities():
     )
 
 
-def write_bundle(path: Path, *, name="tiny", image_weight=IMAGE_WEIGHT, probe_offset=0.0, assets=None) -> Bundle:
-    """Write the bundle to a new folder and open it."""
+def write_bundle(
+    path: Path, *, name="tiny", image_weight=IMAGE_WEIGHT, probe_offset=0.0, assets=None, **variants
+) -> Bundle:
+    """Write the bundle to a new folder and open it; `variants` are those of `write_parts`, given by image weight."""
+    weights = variants.pop("variants", {})
     return write_parts(
         path,
         name=name,
-        graph=GRAPH % (", ".join(map(str, image_weight)), ", ".join(map(str, TEXT_WEIGHT))),
+        graph=graph_text(image_weight),
         weights=repr(image_weight).encode(),
         probes=probe_set(image_weight, probe_offset),
         modalities=modalities(),
         assets=assets,
+        variants={precision: graph_text(weight) for precision, weight in weights.items()},
+        **variants,
     )
 
 
-def write_parts(path: Path, *, name, graph, weights, probes, modalities, assets=None) -> Bundle:
-    """Write a bundle of a graph in onnx's text form, whose output is the scores of `LABELS`, and open it."""
-    parsed = onnx.parser.parse_model(graph)
-    onnx.checker.check_model(parsed)
+def graph_text(image_weight):
+    """Return the graph in onnx's text form."""
+    return GRAPH % (", ".join(map(str, image_weight)), ", ".join(map(str, TEXT_WEIGHT)))
+
+
+def write_parts(
+    path: Path, *, name, graph, weights, probes, modalities, assets=None, variants=None, gate=0.0, deployment=None
+) -> Bundle:
+    """Write a bundle of a graph in onnx's text form, whose output is the scores of `LABELS`, and open it.
+
+    Args:
+        variants: precision to a further graph, whose weights lie in a file beside it.
+        gate: the tolerance of the proofs of these graphs.
+        deployment: the bundle's own deployment settings.
+    """
     files = {
-        "weights/model.safetensors": weights,
-        "graphs/model.onnx": parsed.SerializeToString(deterministic=True),
+        "weights/model.safetensors": save({"weights": np.frombuffer(weights, np.uint8)}),
+        "graphs/model.onnx": onnx_bytes(graph),
         "probes.json": canonical_json(probes.model_dump(mode="json")),
         **(assets or {}),
     }
     weights_digest, graph_digest = (sha256_from_bytes(files[file]) for file in list(files)[:2])
-    measured = (Measurement(inputs="none: written by hand", error=0.0, tolerance=0.0),)
+    entries, proofs = [], []
+    for precision, text in (variants or {}).items():
+        graph_bytes, data = outside(text, precision)
+        parts = {f"graphs/{precision}.onnx": graph_bytes, f"graphs/{precision}.onnx.data": data}
+        files |= parts
+        entries.append(graph_entry(*parts, precision=precision))
+        writes = joined_digest(map(sha256_from_bytes, parts.values()))
+        proofs.append(hand_written("precision", graph_digest, writes, tolerance=gate))
     source = sha256_from_bytes(b"written by hand")
     manifest = Manifest(
         name=name,
@@ -157,14 +183,17 @@ def write_parts(path: Path, *, name, graph, weights, probes, modalities, assets=
         labels=LABELS,
         modalities=modalities,
         outputs=(TensorSpec(name="scores", dtype="float32", shape=(len(LABELS),)),),
-        graph=GraphEntry(file="graphs/model.onnx", opset=20, ir_version=10, max_batch_size=MAX_BATCH_SIZE),
+        graph=graph_entry("graphs/model.onnx"),
+        variants=tuple(entries),
         weights="weights/model.safetensors",
         probes="probes.json",
         probe_tolerance=1e-5,
         proofs=(
-            ProofStep(step="collapse", subject="model", reads=source, writes=weights_digest, measurements=measured),
-            ProofStep(step="onnx", subject="model", reads=weights_digest, writes=graph_digest, measurements=measured),
+            hand_written("collapse", source, weights_digest),
+            hand_written("onnx", weights_digest, graph_digest),
+            *proofs,
         ),
+        deployment=deployment or {},
         files={file: FileEntry(sha256=sha256_from_bytes(data), size_bytes=len(data)) for file, data in files.items()},
     )
     encoded = canonical_json(manifest.model_dump(mode="json"))
@@ -173,3 +202,32 @@ def write_parts(path: Path, *, name, graph, weights, probes, modalities, assets=
         (path / file).parent.mkdir(parents=True, exist_ok=True)
         (path / file).write_bytes(data)
     return open_bundle(path)
+
+
+def onnx_bytes(text):
+    """Return the bytes of a graph in onnx's text form."""
+    parsed = onnx.parser.parse_model(text)
+    onnx.checker.check_model(parsed)
+    return parsed.SerializeToString(deterministic=True)
+
+
+def outside(text, stem):
+    """Return the bytes of a graph whose weights lie in `<stem>.onnx.data` beside it, and those of that file."""
+    parsed = onnx.parser.parse_model(text)
+    for tensor in (each for each in parsed.graph.initializer if each.data_type == onnx.TensorProto.FLOAT):
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{stem}.onnx"
+        onnx.save_model(parsed, file, save_as_external_data=True, location=f"{stem}.onnx.data", size_threshold=0)
+        return file.read_bytes(), file.with_name(f"{stem}.onnx.data").read_bytes()
+
+
+def graph_entry(file, data=None, precision="fp32"):
+    """Return what a manifest says of a graph."""
+    return GraphEntry(file=file, data=data, precision=precision, opset=20, ir_version=10, max_batch_size=MAX_BATCH_SIZE)
+
+
+def hand_written(step, reads, writes, *, tolerance=0.0):
+    """Return a proof that proves nothing."""
+    measured = (Measurement(inputs="none: written by hand", error=0.0, tolerance=tolerance),)
+    return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=measured)

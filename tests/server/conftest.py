@@ -6,12 +6,12 @@ from onepath.server import DeploySettings, ServerSettings, deploy, start_server
 from onepath.server.names import pipeline_id
 from tests.server.bundles import write_bundle
 
-ONE_EACH = DeploySettings(preprocess_instances=1, graph_instances=1)
+ONE_EACH = DeploySettings(precision="fp32", engine="never", preprocess_instances=1, graph_instances=1)
 FREE_PORTS = ServerSettings(grpc_port=None, http_port=None, metrics_port=None)
 
 
 def digits_of(bundle, settings=ONE_EACH):
-    """Return the 12 digits in the names of a bundle's inner models, for settings whose every number is given."""
+    """Return the 12 digits in the names of a bundle's inner models, for settings in full."""
     return pipeline_id(bundle.id, settings.model_dump(mode="json"))
 
 

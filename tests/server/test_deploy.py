@@ -40,7 +40,8 @@ def config(repository, model):
 
 def test_a_pipeline_is_a_front_door_and_inner_models_named_by_the_bundle_and_its_settings(repository, bundle):
     settings = {
-        **{"kind": "cpu", "preprocess_instances": 1, "graph_instances": 1, "intra_op_threads": 1},
+        **{"kind": "cpu", "precision": "fp32", "engine": "never"},
+        **{"preprocess_instances": 1, "graph_instances": 1, "intra_op_threads": 1},
         **{"inter_op_threads": 1, "allow_spinning": False, "max_queue_delay_us": 0, "preferred_batch_sizes": []},
     }
     both = json.dumps({"bundle_id": bundle.id, "settings": settings}, sort_keys=True, indent=2) + "\n"

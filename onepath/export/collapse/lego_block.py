@@ -12,12 +12,15 @@ from onepath.export.collapse.lego_chain import CollapsedChain, has_half_rows
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
+from onepath.export.collapse.storing import numbers
 from onepath.merging.encoders import AttentionMIL
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import half_length
 from onepath.merging.lego.layers import CrossAttention
 from onepath.merging.lego.mixers import SelfAttention
+
+RULE = "lego_block"
 
 
 class CollapsedLegoBlock(nn.Module):
@@ -56,7 +59,10 @@ def lego_block(module: nn.Module) -> Folding | None:
     name = f"the LegoBlock around a {type(module.encoder).__name__}" if module.encoder else "the LegoBlock"
     refuse_unfoldable(name, module)
     with torch.no_grad():
-        return Folding(CollapsedLegoBlock(module), (FoldedLayer("", "lego_block", folded_parts(module)),))
+        collapsed = CollapsedLegoBlock(module)
+    before, after = numbers(module), numbers(collapsed)
+    entry = FoldedLayer("", RULE, folded_parts(module), parameters_before=before, parameters_after=after)
+    return Folding(collapsed, (entry,))
 
 
 def folded_parts(block: LegoBlock) -> str:

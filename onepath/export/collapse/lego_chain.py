@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from onepath.export.collapse.constants import constant, linear_after_norm, linear_from
 from onepath.export.collapse.lego_context import has_half_keys, unrolled_layers
+from onepath.export.collapse.storing import wide
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.domain import root
 from onepath.merging.lego.fourier import Spectrum, averaged, half_length, row_counts
@@ -22,12 +23,14 @@ class TokenReading(nn.Module):
     Args:
         attention: of one depth.
         counts: how many tokens each key stands for, `(keys,)`; one each without it.
+        start: the latent `(distinct, width)` that is all it ever reads for, whose queries are then constants.
     """
 
-    def __init__(self, attention: CrossAttention, counts: Tensor | None) -> None:
+    def __init__(self, attention: CrossAttention, counts: Tensor | None, start: Tensor | None = None) -> None:
         super().__init__()
         self.heads, self.scale = attention.heads, attention.scale
-        self.query = linear_after_norm(attention.query_norm, attention.query)
+        self.query = linear_after_norm(attention.query_norm, attention.query) if start is None else None
+        self.queries = None if start is None else constant(_queries(attention, start), attention.query.weight)
         self.key = linear_after_norm(attention.context_norm, attention.key)
         self.value = linear_after_norm(attention.context_norm, attention.value)
         self.output = linear_from(attention.output.weight, attention.output.bias)
@@ -39,10 +42,15 @@ class TokenReading(nn.Module):
 
         A latent that is the same for all rows, with 1 in their place, is projected once.
         """
-        query = self.query(functional.layer_norm(latent, latent.shape[-1:])).expand(tokens.shape[0], -1, -1)
+        query = self._projected(latent).expand(tokens.shape[0], -1, -1)
         bias = None if self.log_counts is None else self.log_counts.reshape(1, 1, 1, -1)
         read = attended(query, self.key(tokens), self.value(tokens), self.heads, scale=self.scale, bias=bias)
         return functional.leaky_relu(self.output(read), LEAK)
+
+    def _projected(self, latent: Tensor) -> Tensor:
+        if self.query is None:
+            return cast(Tensor, self.queries)
+        return self.query(functional.layer_norm(latent, latent.shape[-1:]))  # type: ignore[no-any-return]
 
 
 class ChainLayer(nn.Module):
@@ -95,24 +103,27 @@ class CollapsedChain(nn.Module):
 
     Args:
         block: to take the weights from.
+        first: the first depth always starts from the block's own latent, so that its queries are constants; in a chain
+            through several blocks that holds for the first block alone.
     """
 
-    def __init__(self, block: LegoBlock) -> None:
+    def __init__(self, block: LegoBlock, *, first: bool = True) -> None:
         super().__init__()
         settings = block.settings
         self.normalise = settings.normalise and settings.frequency_domain
         self.fourier_dim = settings.fourier_dim
         self.track_imaginary = settings.track_imaginary
         start, counts = _start(block), row_shares(block)
+        own = start.real if first else None
         self.start_real, self.start_imag = (constant(part, block.latent) for part in start)
         self.shares = constant(counts, block.latent)
         self.layers = nn.ModuleList(
-            ChainLayer(_column(block, index), _reading(block, layer.attention), layer.feed_forward)
+            ChainLayer(_column(block, index), _reading(block, index, own), layer.feed_forward)
             for index, layer in enumerate(unrolled_layers(block))
         )
 
-    def start(self, rows: int) -> Spectrum:
-        """Return the constant first spectrum for a batch, both parts `(rows, distinct, width)`."""
+    def start(self, rows: int = 1) -> Spectrum:
+        """Return the constant first spectrum for a batch, both parts `(rows, distinct, width)`; one stands for all."""
         return Spectrum(*(part.expand(rows, *part.shape) for part in (self.start_real, self.start_imag)))
 
     def rescaled(self, state: Spectrum) -> Spectrum:
@@ -142,7 +153,7 @@ class CollapsedChain(nn.Module):
 
     def _last_start(self, features: Tensor) -> Spectrum:
         """Return the spectrum that the last depth starts from; each part has one row if it is the same for all."""
-        state = Spectrum(self.start_real.unsqueeze(0), self.start_imag.unsqueeze(0))
+        state = self.start()
         for index in range(len(self.layers) - 1):
             state = self.rescaled(self.step(index, state, features))
         return state
@@ -163,16 +174,23 @@ def has_half_rows(block: LegoBlock) -> bool:
 
 def _start(block: LegoBlock) -> Spectrum:
     kept = half_length(block.settings.latents) if has_half_rows(block) else block.settings.latents
-    return Spectrum(*(part[0, :kept] for part in block.own_start(1)))
+    return Spectrum(*(part[0, :kept] for part in block.started(wide(block.latent).unsqueeze(0))))
+
+
+def _queries(attention: CrossAttention, start: Tensor) -> Tensor:
+    """Return the queries of a latent, float64 `(1, distinct, heads * head_width)`."""
+    norm = attention.query_norm
+    normed = functional.layer_norm(wide(start), norm.normalized_shape, wide(norm.weight), wide(norm.bias), norm.eps)
+    return (normed @ wide(attention.query.weight).T).unsqueeze(0)
 
 
 def _column(block: LegoBlock, index: int) -> int:
     return 0 if block.settings.tokens != 1 and block.settings.share_layers else index
 
 
-def _reading(block: LegoBlock, attention: CrossAttention) -> TokenReading | None:
+def _reading(block: LegoBlock, index: int, start: Tensor | None) -> TokenReading | None:
     if block.settings.tokens == 1:
         return None
     tokens = block.settings.tokens
     counts = torch.from_numpy(row_counts(tokens)) if has_half_keys(block) and tokens else None
-    return TokenReading(attention, counts)
+    return TokenReading(block.layer(index).attention, counts, start if index == 0 else None)

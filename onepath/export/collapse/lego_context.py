@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from onepath.export.collapse.constants import constant, linear_from
 from onepath.export.collapse.lego_mixer import folded_mixers
+from onepath.export.collapse.storing import wide
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.fourier import along_rows, fourier_tables, half_length, real_fourier
 from onepath.merging.lego.layers import LEAK, CrossAttention, LegoLayer, split_columns
@@ -32,7 +33,8 @@ class FoldedReading(nn.Module):
         self.spread = _feature_cosine(block)
         self.depth = block.settings.depth
         folded = [_affine(layer.attention) for layer in unrolled_layers(block)]
-        self.read = linear_from(torch.cat([weight for weight, _ in folded]), torch.cat([bias for _, bias in folded]))
+        weights, biases = zip(*folded, strict=True)
+        self.read = linear_from(torch.cat(weights), torch.cat(biases), block.latent)
         self.mixes = block.mixers is not None
 
     def forward(self, values: Tensor) -> Tensor:
@@ -130,9 +132,9 @@ def _feature_cosine(block: LegoBlock) -> nn.Parameter | None:
 
 
 def _affine(attention: CrossAttention) -> tuple[Tensor, Tensor]:
-    through = attention.output.weight @ attention.value.weight
+    through = wide(attention.output.weight) @ wide(attention.value.weight)
     norm = attention.context_norm
-    return through * norm.weight, through @ norm.bias + attention.output.bias
+    return through * wide(norm.weight), through @ wide(norm.bias) + wide(attention.output.bias)
 
 
 def _half_cosine(tokens: int | None) -> Tensor:

@@ -14,6 +14,7 @@ from onepath.export.collapse.lego_context import features_from_block, features_s
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
+from onepath.export.collapse.storing import numbers
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import averaged
 from onepath.merging.lego.fuse import LegoFuse
@@ -21,6 +22,8 @@ from onepath.merging.lego.heads import pattern_index
 from onepath.merging.lego.rowwise import chosen
 from onepath.merging.lego.settings import known_tokens
 from onepath.merging.multimodal import all_present, run_dense
+
+RULE = "lego_fuse"
 
 
 class CollapsedLegoFuse(nn.Module):
@@ -38,7 +41,10 @@ class CollapsedLegoFuse(nn.Module):
             name: features_shape(block, known_tokens(name, block.settings)) for name, block in fuse.blocks.items()
         }
         self.encoders = nn.ModuleDict({name: features_from_block(block) for name, block in fuse.blocks.items()})
-        self.chains = nn.ModuleDict({name: CollapsedChain(block) for name, block in fuse.blocks.items()})
+        opening = self.modalities[self.schedule[0][0]]
+        self.chains = nn.ModuleDict(
+            {name: CollapsedChain(block, first=name == opening) for name, block in fuse.blocks.items()}
+        )
         self.heads = folded_heads(fuse)
 
     def description(self) -> Description:
@@ -51,13 +57,14 @@ class CollapsedLegoFuse(nn.Module):
 
     def fuse(self, features: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
         """Return `scores`, logits `(rows, classes)`; see `MultimodalModel.fuse`."""
-        state = self._chain(0).start(present.shape[0])
-        begun = torch.zeros_like(present[:, 0])
+        state, begun = self._chain(0).start(present.shape[0]), None
         for column, layer in self.schedule:
             chain, here = self._chain(column), present[:, column]
-            start = chosen(begun, chain.rescaled(state), chain.start(present.shape[0]))
+            start = chain.start()  # the same for all rows: what depends on it alone is computed once
+            if begun is not None:
+                start = chosen(begun, chain.rescaled(state), chain.start(present.shape[0]))
             state = chosen(here, chain.step(layer, start, features[self.modalities[column]]), state)
-            begun = begun | here
+            begun = here if begun is None else begun | here
         return {"scores": self.heads(averaged(state.real, self._chain(0).shares), pattern_index(present))}
 
     def forward(self, values: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
@@ -82,9 +89,17 @@ def lego_fuse(module: nn.Module) -> Folding | None:
     refuse_published("a LegoFuse", module.compat)
     for name, block in module.blocks.items():
         refuse_unfoldable(f"block {name}", block)
-    layers = [
-        FoldedLayer(f"encoders.{name}", "lego_fuse", folded_parts(block)) for name, block in module.blocks.items()
-    ]
-    heads = FoldedLayer("heads", "lego_fuse", f"{2 ** len(module.modalities) - 1} merged heads to constants")
     with torch.no_grad():
-        return Folding(CollapsedLegoFuse(module), (*layers, heads))
+        collapsed = CollapsedLegoFuse(module)
+    layers = [
+        FoldedLayer(
+            f"encoders.{name}",
+            RULE,
+            folded_parts(block),
+            parameters_before=numbers(block),
+            parameters_after=numbers(collapsed.encoders[name], collapsed.chains[name]),
+        )
+        for name, block in module.blocks.items()
+    ]
+    heads = FoldedLayer("heads", RULE, f"{2 ** len(module.modalities) - 1} merged heads to constants")
+    return Folding(collapsed, (*layers, heads))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,13 +23,14 @@ class FoldedHeads(nn.Module):
 
     Args:
         table: merged heads, one a pattern.
+        like: whose precision and device the heads have.
     """
 
-    def __init__(self, table: HeadTable) -> None:
+    def __init__(self, table: HeadTable, like: Tensor) -> None:
         super().__init__()
         shifted = (table.weight @ table.shift.unsqueeze(-1)).squeeze(-1) + table.bias
-        self.weight = constant(table.weight * table.gain.unsqueeze(1), table.weight)
-        self.bias = constant(shifted, table.bias)
+        self.weight = constant(table.weight * table.gain.unsqueeze(1), like)
+        self.bias = constant(shifted, like)
 
     def forward(self, pooled: Tensor, index: Tensor) -> Tensor:
         """Return logits `(rows, classes)` of `(rows, width)`, given each row's `pattern_index`, int64 `(rows,)`."""
@@ -36,9 +39,11 @@ class FoldedHeads(nn.Module):
 
 
 def folded_heads(model: LegoMerge | LegoFuse) -> FoldedHeads:
-    """Return the merged heads of a model, for all its patterns."""
-    heads = [block.head for block in model.blocks.values()]
+    """Return the merged heads of a model, for all its patterns; merged in float32 at least, and rounded once."""
+    like = next(iter(model.blocks.values())).head.linear.weight
+    single = torch.promote_types(like.dtype, torch.float32)
+    heads = [copy.deepcopy(block.head).to(single) for block in model.blocks.values()]
     with torch.no_grad():
         weights = subset_weights(model.weights).to(heads[0].linear.weight.device)
         parts = [merged_heads(heads, some, model.head_method) for some in torch.split(weights, _AT_ONCE)]
-        return FoldedHeads(HeadTable(*(torch.cat(tensors) for tensors in zip(*parts, strict=True))))
+        return FoldedHeads(HeadTable(*(torch.cat(tensors) for tensors in zip(*parts, strict=True))), like)

@@ -15,6 +15,7 @@ from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
+from onepath.export.collapse.storing import numbers
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import Spectrum, averaged
@@ -22,6 +23,8 @@ from onepath.merging.lego.heads import pattern_index
 from onepath.merging.lego.merge import LegoMerge
 from onepath.merging.lego.methods import LINEAR
 from onepath.merging.multimodal import all_present, run_dense
+
+RULE = "lego_merge"
 
 
 class PooledBlock(nn.Module):
@@ -120,10 +123,17 @@ def lego_merge(module: nn.Module) -> Folding | None:
     for name, block in module.blocks.items():
         refuse_unfoldable(f"block {name}", block)
     result = "one pooled vector" if module.method in LINEAR else "the distinct rows of its spectrum"
+    with torch.no_grad():
+        collapsed = CollapsedLegoMerge(module)
     layers = [
-        FoldedLayer(f"encoders.{name}", "lego_merge", f"{folded_parts(block)}; it delivers {result}")
+        FoldedLayer(
+            f"encoders.{name}",
+            RULE,
+            f"{folded_parts(block)}; it delivers {result}",
+            parameters_before=numbers(block),
+            parameters_after=numbers(collapsed.encoders[name]),
+        )
         for name, block in module.blocks.items()
     ]
-    heads = FoldedLayer("heads", "lego_merge", f"{2 ** len(module.modalities) - 1} merged heads to constants")
-    with torch.no_grad():
-        return Folding(CollapsedLegoMerge(module), (*layers, heads))
+    heads = FoldedLayer("heads", RULE, f"{2 ** len(module.modalities) - 1} merged heads to constants")
+    return Folding(collapsed, (*layers, heads))

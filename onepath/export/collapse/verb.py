@@ -8,32 +8,67 @@ from dataclasses import replace
 
 from torch import nn
 
-from onepath.export.collapse.report import CollapseReport, FoldedLayer, stored_numbers
-from onepath.export.collapse.rules import CollapseRule, installed_rules
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.collapse.across import fold_across
+from onepath.export.collapse.flops import Example, flops_by_module
+from onepath.export.collapse.report import (
+    CollapseReport,
+    FoldedLayer,
+    LeftLayer,
+    folded_within,
+    left_within,
+    stored_numbers,
+)
+from onepath.export.collapse.rules import CollapseRule, kinds_across_layers, rules_from
 
 
-def collapse(model: nn.Module, *, rules: Sequence[CollapseRule] | None = None) -> tuple[nn.Module, CollapseReport]:
+def collapse(
+    model: nn.Module, *, rules: Sequence[CollapseRule | str] | None = None, example: Example | None = None
+) -> tuple[nn.Module, CollapseReport]:
     """Return the model with every extra path folded into its weights, and what was folded.
 
     The result equals the model in eval mode, in real arithmetic: what is folded has no dropout any more, and a model
     whose dropout would act there is refused. The argument is never changed, also not by a refusal. A model with nothing
     to fold comes back as a copy, so that collapsing twice equals collapsing once.
 
-    Modules that are kept stay in the mode that they are in, a frozen one in eval mode; a module that a rule makes takes
-    the mode of the one that it stands for.
+    Rules for single modules come first, from the outside in; then those that fold a layer into a neighbour, in the
+    order of their names, again until none of them finds anything.
+
+    Modules that are kept stay in the mode that they are in, a frozen one in eval mode, with their hooks, classes and
+    `requires_grad`; a module that a rule makes takes the mode of the one that it stands for.
 
     Args:
         model: a merged, fused, re-parameterised or plain model, on any device, in any floating-point precision; a
             proof collapses in float64.
-        rules: instead of the installed ones.
+        rules: rules or their names, instead of all installed ones but those of `OPT_IN`.
+        example: the arguments of one call, or a function that makes one with the model that it is given; the report
+            then counts FLOPs.
 
     Raises:
         UnsupportedModuleError: a part of the model cannot be folded exactly, or it drops values out in training mode.
+        UnknownPluginError: no rule of a name is installed.
     """
-    copied = copy.deepcopy(model)
-    walk = _Walk(tuple(rules) if rules is not None else installed_rules(), copied)
-    collapsed = walk.folded(copied, "")
-    return collapsed, CollapseReport(tuple(walk.layers), stored_numbers(model), stored_numbers(collapsed))
+    chosen = rules_from(rules)
+    copied = _copied(model)
+    walk = _Walk(tuple(rule for rule in chosen if kinds_across_layers(rule) is None), copied)
+    collapsed, layers, left = fold_across(
+        walk.folded(copied, ""), [rule for rule in chosen if kinds_across_layers(rule) is not None]
+    )
+    report = CollapseReport(
+        (*walk.layers, *layers), stored_numbers(model), stored_numbers(collapsed), (*walk.left, *left)
+    )
+    return collapsed, report if example is None else _with_flops(report, model, collapsed, example)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:  # torch's own, of a tensor that is part of a graph
+        raise UnsupportedModuleError(
+            f"a {type(model).__name__} for a collapse",
+            f"it cannot be copied ({str(error).partition('.')[0]})",
+            "make weights that a hook computes permanent, as with torch.nn.utils.remove_weight_norm or prune.remove",
+        ) from error
 
 
 class _Walk:
@@ -44,6 +79,7 @@ class _Walk:
         self._seen = {id(module): module for module in model.modules()}  # kept, so that their ids stay their own
         self._done: dict[int, tuple[nn.Module, nn.Module]] = {}
         self.layers: list[FoldedLayer] = []
+        self.left: list[LeftLayer] = []
 
     def folded(self, module: nn.Module, path: str) -> nn.Module:
         if id(module) in self._done:
@@ -51,8 +87,9 @@ class _Walk:
         result = self._by_rules(module, path)
         self._done[id(module)] = (module, result)  # the module is kept, so that its id stays its own
         self._done[id(result)] = (result, result)
-        for name, child in list(result.named_children()):
-            setattr_child(result, name, self.folded(child, f"{path}.{name}" if path else name))
+        for name, child in list(result._modules.items()):
+            if child is not None:
+                result._modules[name] = self.folded(child, f"{path}.{name}" if path else name)
         return result
 
     def _by_rules(self, module: nn.Module, path: str) -> nn.Module:
@@ -62,7 +99,8 @@ class _Walk:
             if folding is not None:
                 module = folding.module
                 self._set_mode(module, training)
-                self.layers += [replace(entry, layer=_joined(path, entry.layer)) for entry in folding.layers]
+                self.layers += [folded_within(entry, path) for entry in folding.layers]
+                self.left += [left_within(entry, path) for entry in folding.left]
         return module
 
     def _set_mode(self, module: nn.Module, training: bool) -> None:
@@ -72,11 +110,15 @@ class _Walk:
                 part.training = training
 
 
-def setattr_child(parent: nn.Module, name: str, child: nn.Module) -> None:
-    """Put a child in the place of the one of that name; the order of children stays."""
-    if parent._modules[name] is not child:
-        parent._modules[name] = child
+def _with_flops(report: CollapseReport, model: nn.Module, collapsed: nn.Module, example: Example) -> CollapseReport:
+    before, after = flops_by_module(model, example), flops_by_module(collapsed, example)
+    layers = tuple(_counted(entry, before, after) for entry in report.layers)
+    return replace(report, layers=layers, flops_before=before[""], flops_after=after[""])
 
 
-def _joined(path: str, layer: str) -> str:
-    return ".".join(part for part in (path, layer) if part)
+def _counted(entry: FoldedLayer, before: dict[str, int], after: dict[str, int]) -> FoldedLayer:
+    paths = (entry.layer, *entry.parts)
+    if not any(path in before for path in paths) or not any(path in after for path in paths):
+        return entry  # a weight's path, or a module that is never called as one
+    sums = [sum(counts.get(path, 0) for path in paths) for counts in (before, after)]
+    return replace(entry, flops_before=sums[0], flops_after=sums[1])

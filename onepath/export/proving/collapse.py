@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
 from torch import nn
 
+from onepath.contract.answers import Answers
 from onepath.contract.digests import sha256_from_bytes
-from onepath.contract.proofs import ProofStep
+from onepath.contract.proofs import Measurement, ProofStep
+from onepath.contract.stages import CAST, COLLAPSE_REFERENCE
 from onepath.export.collapse import CollapseReport, collapse
-from onepath.export.proofs import compare, digest_from_model, safetensors_from_model
+from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_model
+from onepath.export.proving.probes import first_output, measured_on_probes
 from onepath.export.proving.running import in_float64, row_by_row, run_dispatched, run_every_row, titled, whole_rows
 from onepath.export.rows import RowSource
 from onepath.export.tolerances import Tolerances
@@ -28,16 +31,34 @@ class Collapsed:
         weights: its state dict as safetensors.
         report: what was folded.
         proof: the link of the chain.
+        answers: of the model before, after and cast, to the golden probes, where these were given.
     """
 
     model: MultimodalModel
     weights: bytes
     report: CollapseReport
     proof: ProofStep
+    answers: Answers = field(default_factory=dict)
 
 
-def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerances, seed: int) -> Collapsed:
+def prove_collapse(
+    model: nn.Module,
+    *,
+    source: RowSource,
+    tolerances: Tolerances,
+    seed: int,
+    probes: Batch | None = None,
+    before: str = COLLAPSE_REFERENCE,
+) -> Collapsed:
     """Return the collapsed model, proved in float64 on random and held-out rows, then cast once and proved again.
+
+    Args:
+        model: of several paths.
+        source: held-out rows.
+        tolerances: what each comparison may be off by.
+        seed: of the random rows.
+        probes: the golden probes, to be proved on too and to keep the answers to.
+        before: the stage that the model is, `merge` for a merged one.
 
     Raises:
         ParityError: a form is too far from the one before it.
@@ -71,16 +92,31 @@ def prove_collapse(model: nn.Module, *, source: RowSource, tolerances: Tolerance
         tolerance=tolerances.collapse,
         relative=True,
     )
+    answers: Answers = {}
+    if probes is not None:
+        answers = {
+            before: first_output(run_every_row(original, probes)),
+            "collapse": first_output(run_dispatched(cast(MultimodalModel, plain), probes)),
+            CAST: first_output(run_dispatched(cast_model, probes)),
+        }
     weights = safetensors_from_model(cast(nn.Module, cast_model))
     proof = ProofStep(
         step="collapse",
         subject="model",
         reads=digest_from_model(model),
         writes=sha256_from_bytes(weights),
-        measurements=folded + apart + rounded,
+        measurements=folded + apart + rounded + _on_probes(answers, before, tolerances),
         notes={
             "parameters_before": report.parameters_before,
             "parameters_after": report.parameters_after,
         },
     )
-    return Collapsed(cast_model, weights, report, proof)
+    return Collapsed(cast_model, weights, report, proof, answers)
+
+
+def _on_probes(answers: Answers, before: str, tolerances: Tolerances) -> tuple[Measurement, ...]:
+    if not answers:
+        return ()
+    return measured_on_probes(
+        "collapse", answers, before, "collapse", tolerances={"max_relative": tolerances.collapse}
+    ) + measured_on_probes("cast to float32", answers, "collapse", CAST, tolerances={"max_relative": tolerances.cast})

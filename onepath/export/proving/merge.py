@@ -6,12 +6,16 @@ import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 
+from onepath.contract.answers import Answers
 from onepath.contract.presence import pattern_name
 from onepath.contract.proofs import Measurement, ProofStep
+from onepath.contract.stages import MERGE_REFERENCE
 from onepath.export.proofs import Arrays, Batch, compare, digest_from_model
+from onepath.export.proving.probes import first_output, part_of, probe_batch
 from onepath.export.proving.running import in_float64, run_every_row, tensors_from_arrays
 from onepath.export.rows import RowSource
 
@@ -55,6 +59,36 @@ def prove_merge(
         writes=digest_from_model(merged),
         measurements=tuple(measurements),
     )
+
+
+def merge_answers(
+    merged: nn.Module,
+    parents: Mapping[str, nn.Module],
+    merged_from: Callable[[tuple[str, ...]], nn.Module],
+    *,
+    source: RowSource,
+    per_pattern: int,
+) -> Answers:
+    """Return the answers to the golden probes of a merged model, and of merging only the blocks of each row's pattern.
+
+    Args:
+        merged: the model merged from all blocks.
+        parents: modality to block.
+        merged_from: merges the blocks of a pattern alone.
+        source: the rows that the probes are drawn from.
+        per_pattern: how many probes each pattern has.
+    """
+    probes = probe_batch(source, per_pattern)
+    references = [
+        first_output(
+            _alone(pattern, parents, merged_from)(
+                part_of(probes, slice(index * per_pattern, (index + 1) * per_pattern), pattern)
+            )
+        )
+        for index, pattern in enumerate(source.patterns)
+    ]
+    answers = first_output(run_every_row(in_float64(merged), probes))
+    return {MERGE_REFERENCE: np.concatenate(references), "merge": answers}
 
 
 def _alone(

@@ -1,63 +1,152 @@
-"""The proof of an export: ONNX Runtime answers as torch does, at the batch sizes that are served."""
+"""The proof of an export, and of each pass over its graph: ONNX Runtime answers as before, whatever it is fed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
-from onepath.contract.digests import sha256_from_bytes
-from onepath.contract.proofs import ProofStep
+from onepath.contract.proofs import Measurement, ProofStep
 from onepath.export.dispatch import PresenceGraph
+from onepath.export.onnx_file import OnnxFile
 from onepath.export.proofs import Arrays, Batch, compare, digest_from_model
 from onepath.export.proving.running import row_by_row, run_graph, titled
-from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.export.proving.sessions import GraphSession
+from onepath.export.rows import RowSource
 from onepath.export.tolerances import Tolerances
+
+_DEGENERATE_ROWS = 3
+_ROWS_ALONE = 9
+
+
+@dataclass(frozen=True)
+class ParityBatches:
+    """What a graph is proved on, decoded once for its export and every pass over it.
+
+    Attributes:
+        near: held-out rows in mixed patterns at every batch size that is of interest, in each pattern, and with odd
+            states: their answers may differ by the tolerance `onnx`.
+        far: random rows and extreme values, which lie far from the data: by `onnx_random`.
+        together: held-out rows that are compared with themselves one by one.
+        no_rows: none at all.
+    """
+
+    near: tuple[Batch, ...]
+    far: tuple[Batch, ...]
+    together: Batch
+    no_rows: Batch
+
+
+def parity_batches(source: RowSource, max_batch_size: int, seed: int) -> ParityBatches:
+    """Return the batches to prove a graph on: of 1, 2, k, max−1 and max rows, where k is half of max, and degenerate.
+
+    Args:
+        source: held-out rows.
+        max_batch_size: the most rows of one run.
+        seed: of the random rows.
+    """
+    sizes = sorted({1, 2, max(1, max_batch_size // 2), max(1, max_batch_size - 1), max_batch_size})
+    odd = min(_DEGENERATE_ROWS, max_batch_size)
+    return ParityBatches(
+        near=(*(source.mixed(size) for size in sizes), *source.each_pattern(2), *source.odd_states(odd)),
+        far=(source.random(max_batch_size, seed), *source.extreme_values(odd)),
+        together=titled(source.mixed(min(_ROWS_ALONE, max_batch_size)), "together, against torch one by one"),
+        no_rows=source.without_rows(),
+    )
 
 
 def prove_onnx(
     graph: PresenceGraph,
-    onnx_bytes: bytes,
+    file: OnnxFile,
     *,
     source: RowSource,
     max_batch_size: int,
     tolerances: Tolerances,
     seed: int,
+    batches: ParityBatches | None = None,
 ) -> ProofStep:
-    """Return the proof that ONNX Runtime answers as torch does at batch sizes 1, 2, max−1 and max.
+    """Return the proof that ONNX Runtime answers as torch does, at every batch size and on degenerate rows.
+
+    Args:
+        graph: run by torch.
+        file: the graph's export.
+        source: held-out rows.
+        max_batch_size: the most rows of one run.
+        tolerances: how far the answers may be apart.
+        seed: of the random rows.
+        batches: those of `parity_batches`, where they are there already.
 
     Raises:
         ParityError: an answer is too far from torch's.
     """
-    sizes = sorted({1, 2, max(1, max_batch_size - 1), max_batch_size})
-    parity = partial(
-        compare, "onnx", reference=partial(run_graph, graph), candidate=_onnx_runtime_from_bytes(onnx_bytes)
-    )
-    held_out = parity(
-        batches=[*(source.mixed(size) for size in sizes), *source.each_pattern(2)], tolerance=tolerances.onnx
-    )
-    alone = compare(
-        "row independence in ONNX Runtime",
-        reference=partial(row_by_row, partial(run_graph, graph)),
-        candidate=_onnx_runtime_from_bytes(onnx_bytes),
-        batches=[titled(source.mixed(min(9, max_batch_size)), "together, against torch one by one")],
-        tolerance=tolerances.onnx,
-    )
-    random = parity(batches=[source.random(max_batch_size, seed)], tolerance=tolerances.onnx_random)
+    decoded = batches or parity_batches(source, max_batch_size, seed)
+    torch_answer = partial(run_graph, graph)
+    with GraphSession(file) as session:
+        measurements = _measurements("onnx", torch_answer, session, decoded, tolerances)
+        alone = compare(
+            "row independence in ONNX Runtime",
+            reference=partial(row_by_row, torch_answer),
+            candidate=session,
+            batches=[decoded.together],
+            tolerance=tolerances.onnx,
+        )
+        no_rows = _answer_to_no_rows(session, torch_answer, decoded.no_rows)
     return ProofStep(
         step="onnx",
         subject="graph",
         reads=digest_from_model(graph.model),
-        writes=sha256_from_bytes(onnx_bytes),
-        measurements=held_out + alone + random,
-        notes={"engine": f"onnxruntime {ort.__version__}"},
+        writes=file.digest,
+        measurements=measurements + alone,
+        notes={"engine": engine(), "no_rows": no_rows},
     )
 
 
-def _onnx_runtime_from_bytes(onnx_bytes: bytes) -> Callable[[Batch], Arrays]:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda batch: dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True))
+def prove_pass(
+    before: OnnxFile, after: OnnxFile, *, batches: ParityBatches, tolerances: Tolerances
+) -> tuple[Measurement, ...]:
+    """Return how far a graph is from what it was before a pass over it, both run by ONNX Runtime.
+
+    Args:
+        before: the graph that the pass read.
+        after: the graph that it wrote.
+        batches: those of the export's proof.
+        tolerances: how far the answers may be apart; those of the export.
+
+    Raises:
+        ParityError: an answer is too far from the one before.
+    """
+    with GraphSession(before) as reference, GraphSession(after) as candidate:
+        return _measurements("the pass over the graph", reference, candidate, batches, tolerances)
+
+
+def engine() -> str:
+    """Return the name and version of what runs the graphs of these proofs."""
+    return f"onnxruntime {ort.__version__}"
+
+
+def _measurements(
+    step: str,
+    reference: Callable[[Batch], Arrays],
+    candidate: Callable[[Batch], Arrays],
+    batches: ParityBatches,
+    tolerances: Tolerances,
+) -> tuple[Measurement, ...]:
+    measured = partial(compare, step, reference=reference, candidate=candidate)
+    near = measured(batches=batches.near, tolerance=tolerances.onnx)
+    return near + measured(batches=batches.far, tolerance=tolerances.onnx_random)
+
+
+def _answer_to_no_rows(session: GraphSession, torch_answer: Callable[[Batch], Arrays], batch: Batch) -> str:
+    """Return what ONNX Runtime does with no rows at all, in words: a server never asks, so either is allowed."""
+    try:
+        found = session(batch)
+    except (Fail, InvalidArgument, RuntimeException) as error:
+        return f"refused: {' '.join(str(error).split())[:200]}"
+    expected = torch_answer(batch)
+    same = {name: array.shape for name, array in found.items()} == {
+        name: array.shape for name, array in expected.items()
+    }
+    return "answered with no rows" if same else "answered in another shape than torch"

@@ -10,9 +10,14 @@ from onepath.contract.manifest import BundleName, Name
 from onepath.contract.tensors import Closed
 from onepath.export.recipe.bundles import BundleRecipe
 from onepath.export.recipe.files import missing_files
+from onepath.export.recipe.gate_problems import gates_problems
+from onepath.export.recipe.gates import Gates
 from onepath.export.recipe.merges import MergeRecipe, ParentRecipe
 from onepath.export.recipe.modalities import ModalityRecipe, settings_problems
 from onepath.export.recipe.names import name_problems
+from onepath.export.recipe.precision import PrecisionPlan, precision_problems
+from onepath.export.recipe.targets import target_problems
+from onepath.export.targets.profiles import DEFAULT_TARGETS
 from onepath.export.tolerances import Tolerances
 
 
@@ -21,15 +26,22 @@ class ExportRecipe(Closed):
 
     Attributes:
         max_batch_size: the most rows of one run.
-        opset: ONNX operator set version.
-        ir_version: ONNX file format version.
+        targets: profiles of the servers that must be able to load the graphs, such as `triton-25.08`, or `embedded`.
+        opset: ONNX operator set version; the highest that every target reads unless given.
+        ir_version: ONNX file format version; the highest that every target reads unless given.
+        precision: the graphs that are wanted beside the float32 one: a word (`int8`, `fp16`, `bf16`), or a list of
+            words and mappings. Each must pass its gate, and is deployed only where it pays.
         probes_per_pattern: golden rows for each presence pattern.
+        report_rows: the most held-out rows that the robustness report is made of.
     """
 
     max_batch_size: int = Field(default=32, ge=1, le=4096)
-    opset: int = Field(default=20, ge=18, le=23)
-    ir_version: int = Field(default=10, ge=8, le=12)
+    targets: tuple[str, ...] = Field(default=DEFAULT_TARGETS, min_length=1)
+    opset: int | None = Field(default=None, ge=18)
+    ir_version: int | None = Field(default=None, ge=8)
+    precision: PrecisionPlan = "fp32"
     probes_per_pattern: int = Field(default=2, ge=1, le=64)
+    report_rows: int = Field(default=1000, ge=1, le=1_000_000)
 
 
 class Recipe(Closed):
@@ -52,6 +64,7 @@ class Recipe(Closed):
         bundles: name of each bundle and how its model is made; the first is the recipe's main one.
         export: how the graphs are exported.
         tolerances: what each proof step may change, chosen before measuring.
+        gates: how good the bundles must be with each presence pattern, chosen before measuring.
         licence: SPDX expression of the weights' licence.
     """
 
@@ -69,11 +82,16 @@ class Recipe(Closed):
     bundles: dict[Annotated[str, Field(pattern=BundleName)], BundleRecipe] = Field(min_length=1)
     export: ExportRecipe = ExportRecipe()
     tolerances: Tolerances = Tolerances()
+    gates: Gates = Gates()
     licence: str = "Apache-2.0"
 
     @model_validator(mode="after")
     def _holds_together(self, info: ValidationInfo) -> Recipe:
         problems = name_problems(self)
+        problems += precision_problems(self.export.precision, [*self.modalities])
+        problems += target_problems(self.export.targets, opset=self.export.opset, ir_version=self.export.ir_version)
+        if not problems:
+            problems = gates_problems(self.gates, self)
         if info.context is not None:  # the folder of a recipe that is a file
             problems += [*missing_files(self, info.context), *settings_problems(self.modalities)]
         if problems:

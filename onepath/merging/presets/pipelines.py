@@ -24,7 +24,7 @@ from onepath.merging.presets.constants import (
 from onepath.merging.presets.fbank import Fbank, FbankSettings
 from onepath.merging.presets.masking import GridMasking
 from onepath.merging.presets.point_transformer import GROUP_WIDTHS, PointTransformer
-from onepath.merging.presets.preparation import PixelNormalisation
+from onepath.merging.presets.preparation import pixel_preparation
 from onepath.merging.presets.tokenizers import image_patches, spectrogram_patches, tubelets
 from onepath.merging.presets.training_recipes import (
     AUDIO_FINE_TUNING,
@@ -100,7 +100,7 @@ def image_preset(
     seen = int(side / CROP_FRACTION) if cropped else side
     settings = replace(SIZES[size], drop_path=drop_path)
     model = VisionTransformer(
-        PixelNormalisation(IMAGENET, channels, (side, side) if cropped else None),
+        pixel_preparation(IMAGENET, channels, (side, side) if cropped else None),
         image_patches((side, side), patch=patch, channels=channels, width=settings.width),
         settings,
         classes=classes,
@@ -179,7 +179,7 @@ def video_preset(
     """
     settings = replace(SIZES[size], drop_path=drop_path, qkv_bias="query_value")
     model = VisionTransformer(
-        PixelNormalisation(IMAGENET, channels),
+        pixel_preparation(IMAGENET, channels),
         tubelets((clip.frames, clip.side, clip.side), tubelet=tubelet, channels=channels, width=settings.width),
         settings,
         classes=classes,

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from onepath.contract.errors import UnsupportedModuleError
@@ -29,6 +29,15 @@ def sinusoid_positions(tokens: int, width: int) -> NDArray[np.float64]:
     table = np.where(column % 2 == 0, np.sin(angles), np.cos(angles))
     table.setflags(write=False)
     return table
+
+
+class SinusoidPositions(nn.Module):
+    """The fixed table of `sinusoid_positions` added to tokens; a module, so that what is around it can be followed."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tokens `(rows, tokens, width)` with their positions, of the same shape."""
+        table = sinusoid_positions(tokens.shape[1], tokens.shape[2])
+        return tokens + torch.tensor(table, dtype=tokens.dtype, device=tokens.device)
 
 
 def grid_positions(width: int, rows: int, columns: int) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onepath.merging.encoders.pixels import CastInput
 from onepath.merging.presets.batch_norm import BatchNorm
 from onepath.merging.presets.masking import TokenMasking, take_tokens
-from onepath.merging.presets.positions import grid_positions, sinusoid_positions
+from onepath.merging.presets.positions import SinusoidPositions, grid_positions
 from onepath.merging.presets.tokenizers import Patches
 from onepath.merging.presets.transformer import TransformerSettings, draw_weights, transformer_blocks
 
@@ -71,6 +72,8 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.form = form = form or VisionForm()
         self.masking = masking
+        self.cast = CastInput()
+        self.sinusoid = SinusoidPositions() if form.positions == "sinusoid" else nn.Identity()
         extra = int(form.class_token or form.pooling == "class")
         self.preparation = preparation
         self.register_parameter("cls_token", _learned(1, settings.width) if extra else None)
@@ -89,7 +92,7 @@ class VisionTransformer(nn.Module):
 
     def features(self, values: Tensor) -> Tensor:
         """Return the pooled and normalised features `(rows, width)`."""
-        prepared = self.preparation(values.to(self.patch_embed.proj.weight.dtype))
+        prepared = self.preparation(self.cast(values))
         x = self._with_class_token(self._with_positions(self.patch_embed(prepared)))
         for block in self.blocks:
             x = block(x)
@@ -107,11 +110,9 @@ class VisionTransformer(nn.Module):
         return int(self.cls_token is not None)
 
     def _with_positions(self, tokens: Tensor) -> Tensor:
+        tokens = self.sinusoid(tokens)
         if self.pos_embed is not None:
             tokens = tokens + self.pos_embed[:, self._extra :]
-        else:
-            table = sinusoid_positions(tokens.shape[1], tokens.shape[2])
-            tokens = tokens + torch.tensor(table, dtype=tokens.dtype, device=tokens.device)
         if not self.training or self.masking is None:
             return tokens
         return take_tokens(tokens, self.masking.kept(tokens.shape[0], device=tokens.device))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from onepath.contract.dtypes import dtype_from_triton
 from onepath.contract.manifest import ModalityEntry
 from onepath.contract.status import bytes_from_status
 from onepath.modalities import DecodedRows, decode_rows, processor_from_entry
@@ -28,11 +30,12 @@ class TritonPythonModel:
         """Read the modality beside `model.py` and prepare its processor.
 
         Args:
-            args: Triton's: the model's folder and version among them.
+            args: Triton's: the model's folder, version and configuration among them.
         """
         folder = Path(args["model_repository"]) / args["model_version"]
         self.entry = ModalityEntry.model_validate(json.loads((folder / MODALITY).read_bytes()))
         self.processor = processor_from_entry(self.entry, folder)
+        self.dtype = dtype_of_values(json.loads(args["model_config"]))
 
     def execute(self, requests: Sequence[Request]) -> list[Response]:
         """Return a response per request; the rows of all of them are decoded together."""
@@ -46,7 +49,8 @@ class TritonPythonModel:
 
     def _decode(self, payloads: Payloads) -> DecodedRows:
         entry = self.entry
-        return decode_rows(self.processor, payloads, absent=entry.absent, on_bad_payload=entry.on_bad_payload)
+        rows = decode_rows(self.processor, payloads, absent=entry.absent, on_bad_payload=entry.on_bad_payload)
+        return replace(rows, values=rows.values.astype(self.dtype, copy=False))
 
     def _answer_alone(self, payloads: Payloads) -> Response:
         try:
@@ -54,6 +58,16 @@ class TritonPythonModel:
         except Exception as error:  # noqa: BLE001 - raising out of execute leaks shared memory
             text = f"preprocessing of {self.entry.name} failed: {type(error).__name__}: {error}"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
+
+
+def dtype_of_values(config: Mapping[str, Any]) -> np.dtype[np.generic]:
+    """Return the type in which a model's configuration has the values; an engine may want a wider one than the graph.
+
+    >>> dtype_of_values({"output": [{"name": "values", "data_type": "TYPE_INT32"}]})
+    dtype('int32')
+    """
+    (name,) = (tensor["data_type"] for tensor in config["output"] if tensor["name"] == VALUES)
+    return dtype_from_triton(name.removeprefix("TYPE_"))
 
 
 def payloads_from_request(request: Request) -> Payloads:

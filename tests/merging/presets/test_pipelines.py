@@ -11,7 +11,7 @@ from onepath.merging.presets import AUDIO_DATA_SETS, audio_preset, image_preset,
 from onepath.merging.presets.constants import IMAGENET, POINT_DATA_SETS
 from onepath.merging.presets.digit_auxiliary import digit_auxiliary
 from onepath.merging.presets.fbank import Fbank, FbankSettings, measured_constants
-from onepath.merging.presets.preparation import PixelNormalisation
+from onepath.merging.presets.preparation import pixel_preparation
 from onepath.merging.presets.training_recipes import (
     AUDIO_FINE_TUNING,
     IMAGE_FINE_TUNING,
@@ -72,7 +72,7 @@ def test_an_image_is_scaled_to_256_and_its_centre_seen() -> None:
         "resample": "bicubic",
     }
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256)).astype(np.float64))
-    prepared = preset.model.preparation(pixels)
+    prepared = preset.model.double().preparation(pixels)
     expected = pixels[:, :, 16:240, 16:240].numpy() / 255
     expected = (expected - np.reshape([0.485, 0.456, 0.406], (3, 1, 1))) / np.reshape([0.229, 0.224, 0.225], (3, 1, 1))
     np.testing.assert_allclose(prepared, expected, rtol=1e-12)
@@ -84,15 +84,15 @@ def test_an_image_of_more_than_224_pixels_is_seen_whole() -> None:
 
 
 def test_luminance_gets_the_means_of_the_three_channels() -> None:
-    normalised = PixelNormalisation(IMAGENET, 1)(torch.full((1, 1, 2, 2), 255.0, dtype=torch.float64))
+    normalised = pixel_preparation(IMAGENET, 1).double()(torch.full((1, 1, 2, 2), 255.0, dtype=torch.float64))
     expected = (1 - (0.485 + 0.456 + 0.406) / 3) / ((0.229 + 0.224 + 0.225) / 3)
     np.testing.assert_allclose(normalised, expected, rtol=1e-12)
     with pytest.raises(UnsupportedModuleError, match="choose 1 or 3"):
-        PixelNormalisation(IMAGENET, 2)
+        pixel_preparation(IMAGENET, 2)
 
 
 def test_a_clips_channels_are_normalised_each_by_its_own() -> None:
-    normalised = PixelNormalisation(IMAGENET, 3)(torch.zeros(1, 3, 4, 2, 2, dtype=torch.float64))
+    normalised = pixel_preparation(IMAGENET, 3).double()(torch.zeros(1, 3, 4, 2, 2, dtype=torch.float64))
     np.testing.assert_allclose(normalised[0, :, 3, 1, 1], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
 
 

@@ -9,7 +9,7 @@ import torch
 
 from onepath.contract.tensors import TensorSpec
 from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_from_graph
+from onepath.export.graph import onnx_file_from_graph
 from onepath.export.single import SingleModality
 from tests.merging.presets.small_presets import CLASSES, MAKERS, small_model, values_of
 
@@ -47,13 +47,14 @@ def test_float64_gives_what_float32_gives(modality) -> None:
 
 
 @torch.no_grad()
-def test_onnx_runtime_gives_what_torch_gives_for_any_number_of_rows(modality) -> None:
+def test_onnx_runtime_gives_what_torch_gives_for_any_number_of_rows(modality, tmp_path) -> None:
     model, values = small_model(modality), values_of(modality, 5)
     model.blocks = model.blocks[:1]  # the others are alike
     dispatched = PresenceGraph(SingleModality(modality, model, CLASSES), "embedding").eval()
     spec = TensorSpec(name=modality, dtype=str(values.dtype).removeprefix("torch."), shape=tuple(values.shape[1:]))
-    exported = onnx_from_graph(dispatched, [spec], outputs=["scores"], opset=20, ir_version=10)
-    session = ort.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    path = tmp_path / "model.onnx"
+    onnx_file_from_graph(dispatched, [spec], outputs=["scores"], opset=20, ir_version=10, path=path)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for present in ([], [0], [1], [1, 0, 1, 1, 0]):
         states = np.array(present, np.uint8).reshape(-1, 1)
         rows = values[: len(present)]

@@ -1,0 +1,88 @@
+"""`onepath engine`: a TensorRT engine of a bundle's graph, for the GPU of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onepath.cli.deploy import Precision
+from onepath.cli.tables import examples
+from onepath.contract.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from onepath.export.engine import BuiltEngine, EngineBuilder, EngineRequest
+
+EXAMPLES = examples(
+    "onepath engine build/digits --precision bf16",
+    "onepath engine build/digits --precision fp16 --opt-rows 16 --timing-cache build/timing.cache",
+    "onepath deploy build/digits --precision bf16 --kind gpu",
+)
+CONTEXT: dict[str, Any] = {}  # click's settings
+
+_SPLIT_HELP = "Build the encoders and the fusion as separate engines, also where one could hold the whole graph."
+
+
+def command(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder, or the name of one in build/.")],
+    *,
+    precision: Annotated[
+        Precision, typer.Option(help="That of the graph to build from, which the bundle must have.")
+    ] = Precision.FP32,
+    opt_rows: Annotated[int, typer.Option(min=1, help="The number of rows to tune it for.")] = 8,
+    workspace_gib: Annotated[
+        float, typer.Option(min=0.001, help="The most memory that a layer may use on the side.")
+    ] = 4.0,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="A file of measured times: read where it is there, written afterwards.")
+    ] = None,
+    split: Annotated[bool, typer.Option("--split", help=_SPLIT_HELP)] = False,
+) -> None:
+    """Build a TensorRT engine for this machine's GPU, and put it into the bundle.
+
+    Only an engine whose layers are in the asked precision, and that answers as ONNX Runtime does on this machine, is
+    put in; it then has its link in the proof chain. One for the same kind of GPU and precision is replaced, others stay
+    beside it.
+    """
+    from onepath.cli.places import bundle_path
+
+    try:
+        from onepath.export.engine import EngineRequest, build_engine
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "onepath":  # a part of onepath itself, which no extra brings
+            raise
+        raise MissingExtraError(str(error.name), "export", purpose="building an engine") from error
+    path = bundle_path(bundle)
+    request = EngineRequest(precision.value, opt_rows, workspace_gib, timing_cache, split)
+    builder = _builder(path, request)
+    _show(build_engine(path, request, builder, lambda stage: typer.echo(f"{stage} …", err=True)))
+
+
+def _builder(path: Path, request: EngineRequest) -> EngineBuilder:
+    """Return what calls TensorRT, after the bundle was found to have the graph: without it, no container would help."""
+    from onepath.contract.bundle import open_bundle
+    from onepath.export.engine.build import graph_in_precision
+    from onepath.export.engine.container import NoTensorRTError, docker_command, release_from_targets
+    from onepath.export.engine.tensorrt_builder import TensorRTBuilder, UnusableTensorRTError
+
+    graph = graph_in_precision(open_bundle(path).manifest, request.precision)
+    try:
+        return TensorRTBuilder()
+    except UnusableTensorRTError as error:
+        release = release_from_targets(graph.targets)
+        docker = docker_command(path, request.arguments, release=release)
+        raise NoTensorRTError(str(error), docker=docker) from error
+
+
+def _show(built: BuiltEngine) -> None:
+    entry, audit = built.entry, built.audit
+    counts = ", ".join(f"{count} in {precision}" for precision, count in audit.counts.items())
+    worst = max(built.measurements, key=lambda measured: measured.error)
+    typer.echo(f"{entry.precision} engine for {entry.gpu} (compute capability {entry.compute_capability})")
+    typer.echo(f"  TensorRT {entry.tensorrt}, tuned for {entry.opt_rows} of 1 to {entry.max_rows} rows")
+    typer.echo(f"  products: {counts}; at most {worst.error:.1e} off (tolerance {worst.tolerance:.0e}, {worst.inputs})")
+    for part, file in entry.files.items():
+        typer.echo(f"  {part}: {file}")
+    typer.echo(f"the bundle's id is now {built.bundle.short_id}")
+    typer.echo(f"next: onepath deploy {built.bundle.path} --precision {entry.precision} --kind gpu")

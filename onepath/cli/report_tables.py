@@ -1,0 +1,138 @@
+"""What a bundle's reports say, as tables for a person; reports of forms that are not known are named and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from onepath.cli.cells import print_if_any, settings_text, value_text, wrapped
+from onepath.contract.bundle import Bundle
+from onepath.contract.strict_json import json_from_bytes
+
+Rows = Sequence[Sequence[str]]
+_PREFIX, _SUFFIX = "reports/", ".json"
+
+
+def reports_of(bundle: Bundle) -> dict[str, Any]:  # JSON
+    """Return every JSON report of a bundle, by its name without folder and suffix; None for one that cannot be read."""
+    names = [name for name in sorted(bundle.manifest.files) if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    return {name.removeprefix(_PREFIX).removesuffix(_SUFFIX): _json(bundle, name) for name in names}
+
+
+def _json(bundle: Bundle, name: str) -> Any:  # JSON
+    try:
+        return json_from_bytes((bundle.path / name).read_bytes())
+    except ValueError:  # of no format of ours: the bundle may hold what it likes there
+        return None
+
+
+def print_reports(bundle: Bundle) -> None:
+    """Print what is known of the collapse, the merges, missing modalities, precisions, tuning and deployment."""
+    reports = reports_of(bundle)
+    for name, show in _SHOWN.items():
+        if name not in reports:
+            continue
+        try:
+            show(reports[name])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            typer.echo(f"{_PREFIX}{name}{_SUFFIX} is in a form that this onepath does not show\n")
+    _print_robustness(bundle)
+    settings = [(name, value_text(value)) for name, value in bundle.manifest.deployment.items() if value is not None]
+    print_if_any("Deployment settings", ("setting", "value"), settings)
+
+
+def _print_collapse(report: Mapping[str, Any]) -> None:  # JSON
+    rows = [
+        (
+            layer["rule"],
+            wrapped(layer["layer"] or "the model", 58),
+            _figure(layer["relative_change"], ".2g"),
+            value_text(layer["scales"]),
+            _pair(layer.get("parameters_before"), layer.get("parameters_after")),
+        )
+        for layer in report["layers"]
+    ]
+    shown = 5 if any(row[-1] for row in rows) else 4
+    headings = ("rule", "layer", "‖ΔW‖/‖W‖", "λ", "parameters")[:shown]
+    parameters = _pair(report["parameters_before"], report["parameters_after"])
+    flops = _pair(report.get("flops_before"), report.get("flops_after"))
+    title = f"Collapse: {parameters} parameters{f', {flops} FLOPs' if flops else ''}"
+    print_if_any(title, headings, [row[:shown] for row in rows] or [("none", "nothing was to be folded", "", "")])
+    left = [(each["rule"], wrapped(each["layer"], 30), wrapped(each["reason"], 44)) for each in report.get("left", ())]
+    print_if_any("Left as it was", ("rule", "layer", "why"), left)
+
+
+def _print_merges(report: Mapping[str, Any]) -> None:  # JSON
+    for name, merge in report.items():
+        rows = [
+            (
+                wrapped(tensor["name"], 44),
+                tensor["method"],
+                _figure(tensor["relative_change"], ".2g"),
+                wrapped(settings_text(tensor["coefficients"]), 30),
+            )
+            for tensor in merge.get("tensors", ())
+        ]
+        print_if_any(f"Merge {name} ({merge['method']})", ("tensor", "method", "‖ΔW‖/‖W‖", "coefficients"), rows)
+        scales = [
+            (auxiliary["model"], layer, value_text(scale))
+            for auxiliary in merge.get("auxiliaries", ())
+            for layer, scale in auxiliary["scales"].items()
+        ]
+        print_if_any(f"Merge {name} ({merge['method']}): scales", ("auxiliary", "layer", "λ"), scales)
+
+
+def _print_precision(report: Mapping[str, Any]) -> None:  # JSON
+    rows = []
+    for graph in report["graphs"]:
+        speeds = [
+            f"{each['ratio']:.2f} × at {each['rows']}"
+            for attempt in graph["attempts"]
+            if attempt["form"] == graph["form"]
+            for each in attempt["speed"]
+        ]
+        problems = [f"{attempt['form']}: {attempt['problem']}" for attempt in graph["attempts"] if attempt["problem"]]
+        why = "" if graph["form"] else "; ".join(problems)
+        rows.append((graph["precision"], graph["outcome"], graph["form"] or "", wrapped(", ".join(speeds) or why, 50)))
+    headings = ("precision", "outcome", "form", "speed against float32, at rows")
+    print_if_any(f"Precisions, on {report['machine']['cpu']}", headings, rows)
+
+
+def _print_tuning(report: Mapping[str, Any]) -> None:  # JSON
+    rows = [
+        (
+            wrapped(each["name"], 44),
+            _figure(each["ratio"], ".2f"),
+            "chosen" if each["is_chosen"] else "on the front" if each["is_on_front"] else "",
+        )
+        for each in report["measured"]
+        if each["is_chosen"] or each["is_default"] or each["is_on_front"]
+    ]
+    print_if_any("Tuning", ("settings", "rows/s against the default", ""), rows)
+
+
+def _print_robustness(bundle: Bundle) -> None:
+    from onepath.contract.robustness import robustness_from_bundle, table_headings, table_rows
+
+    report = robustness_from_bundle(bundle.path)
+    if report is not None:
+        headings = [wrapped(heading, 22) for heading in table_headings(report)]
+        print_if_any(f"With modalities missing, on {report.rows} rows", headings, table_rows(report))
+
+
+_SHOWN: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "collapse": _print_collapse,
+    "merges": _print_merges,
+    "precision": _print_precision,
+    "tuning": _print_tuning,
+}
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(float(value), form)
+
+
+def _pair(before: int | None, after: int | None) -> str:
+    return "" if before is None or after is None else f"{before:,} to {after:,}"

@@ -1,0 +1,6 @@
+"""Why a model cannot be exported, or its graph not be served: which part of it, which line, and what to do."""
+
+from onepath.export.diagnosis.failure import refusal_from_failure
+from onepath.export.diagnosis.lint import Finding, check_graph_is_clean, lint
+
+__all__ = ["Finding", "check_graph_is_clean", "lint", "refusal_from_failure"]

@@ -1,0 +1,20 @@
+"""TensorRT engines of a bundle's graphs: built, audited, proved against ONNX Runtime, and put into the bundle."""
+
+from onepath.export.engine.audit import Audit, EngineAuditError
+from onepath.export.engine.build import BuiltEngine, EngineRequest, NoGraphError, build_engine
+from onepath.export.engine.builder import BuildOptions, Device, EngineBuilder, EngineRefusedError
+from onepath.export.engine.container import NoTensorRTError
+
+__all__ = [
+    "Audit",
+    "BuildOptions",
+    "BuiltEngine",
+    "Device",
+    "EngineAuditError",
+    "EngineBuilder",
+    "EngineRefusedError",
+    "EngineRequest",
+    "NoGraphError",
+    "NoTensorRTError",
+    "build_engine",
+]

@@ -1,0 +1,170 @@
+"""From a bundle's graph to an engine in the bundle: built, audited, held against ONNX Runtime, and only then put in."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onepath.contract.bundle import Bundle, open_bundle
+from onepath.contract.engines import FUSION, GRAPH
+from onepath.contract.errors import OnepathError
+from onepath.contract.graphs import EngineEntry, GraphEntry, Precision
+from onepath.contract.manifest import Manifest
+from onepath.contract.proofs import Measurement
+from onepath.contract.tensors import TensorSpec
+from onepath.export.engine.audit import Audit, audit_layers, layers_from_json
+from onepath.export.engine.builder import BuildOptions, EngineBuilder, EngineRefusedError
+from onepath.export.engine.element_types import engine_model
+from onepath.export.engine.parity import prove_engine, run_parts
+from onepath.export.engine.products import product_share
+from onepath.export.engine.recording import add_engine, entry_of_engine, notes_of, proof_of_engine
+from onepath.export.engine.split import split_graph
+from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+
+Say = Callable[[str], None]
+"""Told of each stage, in words."""
+
+
+class NoGraphError(OnepathError):
+    """A bundle without a graph in the precision that an engine was asked for; `available` lists those that it has."""
+
+    available: tuple[str, ...]
+
+    def __init__(self, manifest: Manifest, precision: str) -> None:
+        available = tuple(graph.precisions for graph in manifest.graphs)
+        super().__init__(
+            f"{manifest.name} has no graph in {precision}, only in {' and '.join(available)}: an engine has the "
+            f"precision of its graph. Build one with: onepath build RECIPE --precision {precision}",
+            available=available,
+        )
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """Which engine to build.
+
+    Attributes:
+        precision: of the graph that it is made of.
+        opt_rows: the number of rows to tune it for, at most the graph's `max_batch_size`.
+        workspace_gib: the most memory that a layer may use on the side.
+        timing_cache: a file of measured times, read where it is there and written afterwards.
+        split: whether to make encoders and fusion separate engines at once, and not only where it must be.
+    """
+
+    precision: Precision
+    opt_rows: int = 8
+    workspace_gib: float = 4.0
+    timing_cache: Path | None = None
+    split: bool = False
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same as options of `onepath engine`, for a machine that has no timing cache yet."""
+        given = ["--precision", self.precision, "--opt-rows", str(self.opt_rows)]
+        return [*given, "--workspace-gib", f"{self.workspace_gib:g}", *(["--split"] if self.split else [])]
+
+    def options(self, graph: GraphEntry) -> BuildOptions:
+        """Return how the engine of a graph is built."""
+        most = graph.max_batch_size
+        return BuildOptions(min(self.opt_rows, most), most, round(self.workspace_gib * (1 << 30)), self.timing_cache)
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine that was put into a bundle.
+
+    Attributes:
+        bundle: with it.
+        entry: what the manifest says of it.
+        audit: the precisions of its layers.
+        measurements: how far it is from ONNX Runtime.
+        refusal: why the whole graph could not be one engine, where it could not.
+    """
+
+    bundle: Bundle
+    entry: EngineEntry
+    audit: Audit
+    measurements: tuple[Measurement, ...]
+    refusal: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    engines: Mapping[str, bytes]
+    features: tuple[TensorSpec, ...] = ()
+    refusal: tuple[str, ...] = ()
+
+
+def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say: Say = lambda _: None) -> BuiltEngine:
+    """Return the engine of a bundle's graph for this machine's GPU, after putting it into the bundle.
+
+    An engine for the same kind of GPU in the same precision is replaced; those for others stay beside it.
+
+    Args:
+        path: the bundle's folder.
+        request: which engine.
+        builder: builds, inspects and runs engines.
+        say: told of each stage.
+
+    Raises:
+        NoGraphError: the bundle has no graph in this precision.
+        EngineRefusedError: the library takes neither the graph nor its parts.
+        EngineAuditError: too few of the engine's products are in the precision.
+        ParityError: the engine's answers are too far from ONNX Runtime's.
+        UnsupportedModuleError: the graph cannot be written for an engine, or not be cut.
+        BundleIntegrityError: the bundle is not intact; whatever is raised, it is left as it was.
+    """
+    bundle = open_bundle(path)
+    graph = graph_in_precision(bundle.manifest, request.precision)
+    model, options = OnnxFile(path / graph.file).lazy_model(), request.options(graph)
+    with tempfile.TemporaryDirectory(prefix="onepath-engine-") as folder:
+        parts = _built(bundle, model, request, builder, Path(folder), say)
+    say("auditing the layers' precisions")
+    layers = [layer for engine in parts.engines.values() for layer in layers_from_json(builder.inspect(engine))]
+    audit = audit_layers(layers, request.precision, graph_share=product_share(model, request.precision))
+    say("comparing its answers with ONNX Runtime's")
+    runs = {part: builder.load(engine) for part, engine in parts.engines.items()}
+    engine = run_parts(runs, bundle.manifest.modalities)
+    measurements, against = prove_engine(bundle, graph, engine, options)
+    entry = entry_of_engine(graph, options, builder, parts=parts.engines, features=parts.features)
+    proof = proof_of_engine(bundle.manifest, entry, parts.engines, measurements, notes=notes_of(audit, against))
+    return BuiltEngine(add_engine(path, entry, proof, parts.engines), entry, audit, measurements, parts.refusal)
+
+
+def graph_in_precision(manifest: Manifest, precision: Precision) -> GraphEntry:
+    """Return the bundle's graph in a precision, the first where it has several.
+
+    Raises:
+        NoGraphError: it has none.
+    """
+    found = next((graph for graph in manifest.graphs if graph.precision == precision), None)
+    if found is None:
+        raise NoGraphError(manifest, precision)
+    return found
+
+
+def _built(
+    bundle: Bundle, model: ir.Model, request: EngineRequest, builder: EngineBuilder, folder: Path, say: Say
+) -> _Parts:
+    """Return the engine of the whole graph; where the library refuses that, those of its parts."""
+    options = request.options(graph_in_precision(bundle.manifest, request.precision))
+
+    def build(part: str, part_model: ir.Model) -> bytes:
+        say(f"building {part} for {builder.device.name}, {options.opt_rows} of 1 to {options.max_rows} rows")
+        file = onnx_file_from_model(engine_model(part_model), folder / f"{part}.onnx")
+        return builder.build(file.path, options)
+
+    refusal: tuple[str, ...] = ()
+    if not request.split:
+        try:
+            return _Parts({GRAPH: build(GRAPH, model)})
+        except EngineRefusedError as error:
+            refusal = error.problems
+            say(f"the whole graph cannot be one engine ({refusal[0]}); its encoders and its fusion are built apart")
+    split = split_graph(model, bundle.manifest.modality_names)
+    engines = {name: build(name, split.encoders[name]) for name in bundle.manifest.modality_names}
+    return _Parts(engines | {FUSION: build(FUSION, split.fusion)}, split.features, refusal)

@@ -1,0 +1,58 @@
+"""Where TensorRT comes from: NVIDIA's container of the release that a bundle is meant for."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from onepath.contract.errors import OnepathError
+
+DEFAULT_RELEASE = "26.06"
+"""The release of NVIDIA's containers for a bundle that names none; it is that of the project's Dockerfile."""
+
+_TARGET = re.compile(r"triton-(\d\d\.\d\d)")
+_MOUNT = "/bundles"
+
+
+class NoTensorRTError(OnepathError):
+    """TensorRT, its Python package or a GPU is missing; `docker` is a command that has them."""
+
+    docker: str
+
+    def __init__(self, problem: str, *, docker: str) -> None:
+        super().__init__(
+            f"cannot build an engine here: {problem}; on a machine with an NVIDIA GPU, install it with: "
+            f'pip install "onepath[tensorrt]", or use NVIDIA\'s container:\n  {docker}',
+            docker=docker,
+        )
+
+
+def release_from_targets(targets: Iterable[str]) -> str:
+    """Return the newest release of Triton that a graph was checked against; TensorRT's containers have the same ones.
+
+    >>> release_from_targets(["triton-25.08", "triton-26.06", "onnxruntime-1.20"]), release_from_targets([])
+    ('26.06', '26.06')
+    """
+    return max((found[1] for found in map(_TARGET.fullmatch, targets) if found), default=DEFAULT_RELEASE)
+
+
+def docker_command(bundle: Path, options: Sequence[str], *, release: str) -> str:
+    """Return a shell command that builds a bundle's engine in NVIDIA's container.
+
+    >>> print(docker_command(Path("/srv/build/digits"), ["--precision", "bf16"], release="26.06"))
+    docker run --rm --gpus all -e PIP_BREAK_SYSTEM_PACKAGES=1 -v /srv/build:/bundles \
+nvcr.io/nvidia/tensorrt:26.06-py3 bash -c 'pip install "onepath[export]" && onepath engine /bundles/digits --precision bf16'
+
+    Args:
+        bundle: its folder, whose parent is mounted: a bundle is replaced by a renamed neighbour.
+        options: those of `onepath engine`.
+        release: of NVIDIA's containers, `YY.MM`.
+    """
+    place = bundle.absolute()
+    inside = shlex.join(["onepath", "engine", f"{_MOUNT}/{place.name}", *options])
+    image = f"nvcr.io/nvidia/tensorrt:{release}-py3"
+    system = "PIP_BREAK_SYSTEM_PACKAGES=1"  # the container is thrown away, and its Python is the system's
+    command = ["docker", "run", "--rm", "--gpus", "all", "-e", system, "-v", f"{place.parent}:{_MOUNT}", image]
+    return shlex.join([*command, "bash", "-c", f'pip install "onepath[export]" && {inside}'])

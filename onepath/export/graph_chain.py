@@ -1,0 +1,145 @@
+"""The float32 graph of a bundle: exported for its targets, proved, and taken through passes that are proved too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy import float64
+from numpy.typing import NDArray
+
+from onepath.contract.answers import Answers
+from onepath.contract.graphs import GraphEntry
+from onepath.contract.proofs import ProofStep
+from onepath.contract.stages import SERVED
+from onepath.contract.tensors import TensorSpec
+from onepath.export.dispatch import PresenceGraph
+from onepath.export.graph import onnx_file_from_graph
+from onepath.export.onnx_file import OnnxFile
+from onepath.export.passes import PASSES, PassResult, run_passes
+from onepath.export.progress import Steps
+from onepath.export.proofs import Batch
+from onepath.export.proving import answers_in_runs, prove_onnx, proved_on_probes
+from onepath.export.proving.onnx_parity import ParityBatches, engine, parity_batches, prove_pass
+from onepath.export.proving.sessions import GraphSession
+from onepath.export.recipe import Recipe
+from onepath.export.rows import RowSource
+from onepath.export.targets import TargetProfile, check_graph, targets_from_names, versions_for
+
+GRAPH = "graphs/model.onnx"
+
+_Array = NDArray[float64]
+
+
+@dataclass(frozen=True)
+class GraphChain:
+    """The float32 graph with its proofs.
+
+    Attributes:
+        entry: what the manifest says of it.
+        file: the graph after its last pass.
+        proofs: of the export and of each pass that was kept.
+        answers: of torch and of each of these to the golden probes, the last one's last.
+        passes: what became of each pass, as JSON.
+    """
+
+    entry: GraphEntry
+    file: OnnxFile
+    proofs: tuple[ProofStep, ...]
+    answers: Answers
+    passes: Sequence[Mapping[str, Any]]
+
+
+def proved_graph(
+    graph: PresenceGraph,
+    outputs: Sequence[TensorSpec],
+    source: RowSource,
+    recipe: Recipe,
+    *,
+    probes: Batch,
+    served: _Array,
+    work: Path,
+    step: Steps,
+) -> GraphChain:
+    """Return the float32 graph of a collapsed model, which every target of the recipe can load.
+
+    Args:
+        graph: of the collapsed model, run by torch.
+        outputs: the task's tensors.
+        source: held-out rows.
+        recipe: the recipe.
+        probes: the golden probes.
+        served: what torch answers to them.
+        work: a folder for the graphs.
+        step: told of each step.
+
+    Raises:
+        ParityError: ONNX Runtime does not answer as torch does.
+        UnsupportedModuleError: the model cannot be exported, or a target cannot load it.
+    """
+    export = recipe.export
+    targets = targets_from_names(export.targets)
+    opset, ir_version = versions_for(targets, opset=export.opset, ir_version=export.ir_version)
+    path = work / Path(GRAPH).name
+    names = [spec.name for spec in outputs]
+    specs = [entry.tensor for entry in source.modalities]
+    file = step(
+        "export",
+        lambda: onnx_file_from_graph(graph, specs, outputs=names, opset=opset, ir_version=ir_version, path=path),
+    )
+    check_graph(file, targets)
+    batches = parity_batches(source, export.max_batch_size, recipe.seed)
+    proof = step(
+        "parity",
+        lambda: prove_onnx(
+            graph,
+            file,
+            source=source,
+            max_batch_size=export.max_batch_size,
+            tolerances=recipe.tolerances,
+            seed=recipe.seed,
+            batches=batches,
+        ),
+    )
+    results = step("passes", lambda: _passes(file, batches, recipe, targets, work))
+    last = results[-1].file if results else file
+    entry = GraphEntry(
+        file=GRAPH,
+        data=None if last.data_path is None else f"{GRAPH}.data",
+        opset=opset,
+        ir_version=ir_version,
+        targets=export.targets,
+        max_batch_size=export.max_batch_size,
+    )
+    kept = [(result.proof, result.file) for result in results if result.proof is not None]
+    proofs, answers = _on_probes([(proof, file), *kept], probes, served, export.max_batch_size)
+    return GraphChain(entry, last, proofs, answers, [result.as_json() for result in results])
+
+
+def _passes(
+    file: OnnxFile, batches: ParityBatches, recipe: Recipe, targets: Sequence[TargetProfile], work: Path
+) -> list[PassResult]:
+    return run_passes(
+        file,
+        PASSES,
+        prove=lambda before, after: prove_pass(before, after, batches=batches, tolerances=recipe.tolerances),
+        work=work,
+        targets=targets,
+        notes={"engine": engine()},
+    )
+
+
+def _on_probes(
+    steps: Sequence[tuple[ProofStep, OnnxFile]], probes: Batch, served: _Array, most_rows: int
+) -> tuple[tuple[ProofStep, ...], Answers]:
+    """Return each step's proof, measured on the golden probes too, and the answers of its graph to them."""
+    answers: dict[str, _Array] = {SERVED: served}
+    proofs, before = [], SERVED
+    for proof, file in steps:
+        with GraphSession(file) as session:
+            answers[proof.step] = answers_in_runs(session, probes, rows=most_rows)
+        proofs.append(proved_on_probes(proof, answers, before, proof.step))
+        before = proof.step
+    return tuple(proofs), answers

@@ -1,0 +1,35 @@
+"""ONNX Runtime on this machine: a graph opened for one thread of a CPU, or for a GPU where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime as ort
+
+from onepath.export.proofs import Arrays, Batch
+from onepath.export.recipe.precision import Machine
+from onepath.export.rows import feeds_from_batch
+
+Run = Callable[[Batch], Arrays]
+"""Gives a graph's outputs for a batch, by name."""
+_PROVIDERS: dict[Machine, str] = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
+
+
+def is_at_hand(machine: Machine) -> bool:
+    """Return whether ONNX Runtime can run on such a machine here."""
+    return _PROVIDERS[machine] in ort.get_available_providers()
+
+
+def run_from_graph(path: Path, machine: Machine = "cpu") -> Run:
+    """Return what runs a graph's file; on a CPU in the calling thread alone, as it is deployed unless told otherwise.
+
+    Raises:
+        Exception: ONNX Runtime's own, of several types, where it cannot run the graph on this machine.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(path, options, providers=[_PROVIDERS[machine]])
+    names = [output.name for output in session.get_outputs()]
+    return lambda batch: dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True))

@@ -1,0 +1,65 @@
+"""A bundle's graphs run on its golden probes, here and now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onepath.contract.bundle import Bundle
+from onepath.contract.errors import BundleIntegrityError, OnepathError, ScoringError
+from onepath.contract.graphs import GraphEntry
+from onepath.contract.presence import PRESENT, ROW_OK, ROW_STATUS_TEXT, pattern_name
+from onepath.contract.probes import Probe, ProbeSet
+from onepath.scoring.engine import LocalEngine, ScoredRows
+from onepath.scoring.pipeline import pipeline_from_bundle
+from onepath.scoring.settings import EngineSettings
+
+
+def answers_now(
+    bundle: Bundle, probes: ProbeSet, graph: GraphEntry, settings: EngineSettings | None = None
+) -> NDArray[np.float64]:
+    """Return what a graph of a bundle answers to its probes, float64 `(probes, width)`.
+
+    The payloads are decoded by the bundle's own processors, as the server decodes them.
+
+    Args:
+        bundle: an opened one.
+        probes: the bundle's.
+        graph: one of the bundle's.
+        settings: how ONNX Runtime uses the machine.
+
+    Raises:
+        BundleIntegrityError: a probe cannot be decoded, or the graph takes it for another presence pattern.
+        MissingExtraError: onnxruntime or a decoder is not installed.
+        ScoringError: the graph cannot be loaded or run.
+    """
+    manifest = bundle.manifest.model_copy(update={"graph": graph})
+    pipeline = replace(pipeline_from_bundle(bundle), manifest=manifest, graph_path=bundle.path / graph.file)
+    columns = {name: [row.payloads.get(name, b"") for row in probes.rows] for name in manifest.modality_names}
+    with LocalEngine(pipeline, settings) as engine:
+        try:
+            scored = engine.run(columns)
+        except OnepathError:
+            raise
+        except Exception as error:  # the errors of onnxruntime have no common base
+            said = " ".join(str(error).split())[:300]
+            raise ScoringError(f"ONNX Runtime cannot run {graph.file} on the probes: {said}; build it again") from error
+    for index, row in enumerate(probes.rows):
+        _check_row(index, row, scored, bundle)
+    if probes.output not in scored.outputs:
+        raise BundleIntegrityError(bundle.manifest.probes, f"names {probes.output!r}, which is no output of the graph")
+    return scored.outputs[probes.output].reshape(len(probes.rows), -1).astype(np.float64)
+
+
+def _check_row(index: int, row: Probe, scored: ScoredRows, bundle: Bundle) -> None:
+    names = bundle.manifest.modality_names
+    used = pattern_name(name for name, bit in zip(names, scored.presence[index], strict=True) if bit == PRESENT)
+    sent = pattern_name(name for name in names if name in row.payloads)
+    statuses = {name: column[index] for name, column in scored.statuses.items()}
+    said = [f"{name}: {status.message}" for name, status in statuses.items() if status is not None]
+    if used != sent or scored.row_status[index] != ROW_OK:
+        why = "; ".join(said) or ROW_STATUS_TEXT.get(int(scored.row_status[index]), "unknown status") or "unsaid"
+        problem = f"has a probe {index} of {sent}, which is answered as {used} ({why})"
+        raise BundleIntegrityError(bundle.manifest.probes, problem, root=str(bundle.path))

@@ -1,0 +1,212 @@
+"""Measuring a bundle's proofs again: from its own probes, in ONNX Runtime, here and now, without any training code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onepath.contract.answers import answers_from_bundle
+from onepath.contract.bundle import Bundle
+from onepath.contract.distances import WORST_CASE, largest
+from onepath.contract.errors import BundleIntegrityError, ScoringError
+from onepath.contract.graphs import GraphEntry
+from onepath.contract.manifest import Manifest
+from onepath.contract.probes import ProbeSet
+from onepath.contract.proofs import MAIN_LINE, Measurement, Metric
+from onepath.contract.stages import CAST, RAW_STAGES, SERVED, Link, graph_stage, links_of, stages_of
+from onepath.contract.weights_in_graph import weights_in_graph
+from onepath.scoring.checks import Check, Verdict, compared
+from onepath.scoring.probe_runs import answers_now
+from onepath.scoring.settings import EngineSettings
+
+Answers = Mapping[str, NDArray[np.float64]]
+
+_SERVED_ROUNDING = 1e-6
+"""How far what torch serves in float32 may be from what float64 makes of the same logits."""
+_GPU_ONLY = ("bf16", "fp16")
+"""Precisions that a CPU may lack the operators of."""
+
+
+def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]:
+    """Return every check of a bundle's proofs that its own probes allow, in the order of the chain.
+
+    Each stored stage is held against the one before it by the step's metric and tolerance, and against the error that
+    the step recorded. Each graph is run on the probes and held against its stored answers and, end to end, against the
+    first stage within the sum of the tolerances between them; the deployed one also against what the probes expect.
+
+    Args:
+        bundle: an opened one.
+        settings: how ONNX Runtime uses the machine.
+
+    Raises:
+        BundleIntegrityError: the stored answers are not those of this bundle, or a probe cannot be decoded.
+        MissingExtraError: onnxruntime or a decoder is not installed.
+    """
+    manifest = bundle.manifest
+    probes, expected = _probes(bundle)
+    stored = answers_from_bundle(manifest, bundle.path, probes=len(probes.rows))
+    checks: list[Check] = []
+    for link in links_of(manifest) if stored else ():
+        if link.proof.step == "onnx":
+            checks += _served_checks(manifest, stored, expected)
+        checks += _stored_checks(link, stored)
+    for graph in manifest.graphs:
+        try:
+            now = answers_now(bundle, probes, graph, settings)
+        except ScoringError as error:
+            checks.append(_not_run(graph, error))
+            continue
+        checks += _graph_checks(graph, manifest, now, stored)
+        if graph is manifest.graph:
+            tolerance = max(manifest.probe_tolerance, _allowed(graph, manifest))
+            checks.append(compared(graph.file, "now to what the probes expect", (expected, now), tolerance=tolerance))
+    return [*checks, _weights_check(bundle), *_not_measured(manifest, stored)]
+
+
+def _probes(bundle: Bundle) -> tuple[ProbeSet, NDArray[np.float64]]:
+    try:
+        probes = bundle.probes
+        expected = probes.expected().astype(np.float64)
+        if expected.ndim != 2 or not np.isfinite(expected).all():
+            raise ValueError("their expected answers are not of one width, or no numbers")
+    except ValueError as error:
+        problem = f"does not hold probes ({' '.join(str(error).split())[:200]})"
+        raise BundleIntegrityError(bundle.manifest.probes, problem, root=str(bundle.path)) from error
+    return probes, expected
+
+
+def _stored_checks(link: Link, stored: Answers) -> Iterator[Check]:
+    """Yield how far two stored stages are apart, by each metric that the proof was measured by on the probes."""
+    subject: str = link.proof.step
+    if link.before not in stored:
+        why = "the models that were merged are not in the bundle, nor what they answer"
+        yield Check(subject, f"{link.before} to {link.after}", "not measured", note=why)
+        return
+    measured = _on_probes(link)
+    for each in measured:
+        yield compared(
+            subject,
+            each.inputs,
+            (stored[link.before], stored[link.after]),
+            tolerance=each.tolerance,
+            metric=each.metric,
+            recorded=each.error,
+        )
+    if not measured and any(each.metric in WORST_CASE for each in link.proof.measurements):
+        yield Check(subject, link.title, "broken", note="was not measured on the probes when the bundle was built")
+
+
+def _served_checks(manifest: Manifest, stored: Answers, expected: NDArray[np.float64]) -> Iterator[Check]:
+    served = _as_served(stored[CAST], manifest)
+    tolerance = _SERVED_ROUNDING * largest(served)
+    yield compared("torch", f"{CAST} to {SERVED}", (served, stored[SERVED]), tolerance=tolerance)
+    yield compared("probes", f"{SERVED} to what they expect", (stored[SERVED], expected), tolerance=0.0)
+
+
+def _graph_checks(graph: GraphEntry, manifest: Manifest, now: NDArray[np.float64], stored: Answers) -> Iterator[Check]:
+    if not stored:
+        return
+    stage = graph_stage(graph, manifest)
+    links = _links_to(stage, manifest)
+    own = _by_metric(links[-1]) if not graph.is_reference else {}
+    seen = own["max_abs"].error if "max_abs" in own else 0.0  # no more than the precision itself was seen to cost
+    tolerance = max(manifest.probe_tolerance, seen)
+    yield compared(graph.file, f"now to {stage} as stored", (stored[stage], now), tolerance=tolerance)
+    for metric, each in own.items():
+        reference = stored[links[-1].before]
+        yield compared(
+            graph.file, f"now to {links[-1].before}", (reference, now), tolerance=each.tolerance, metric=metric
+        )
+    yield _end_to_end(graph, manifest, links, now, stored)
+
+
+def _end_to_end(
+    graph: GraphEntry, manifest: Manifest, links: Sequence[Link], now: NDArray[np.float64], stored: Answers
+) -> Check:
+    """Return the check of a graph against the first stage that is stored, within all tolerances between them."""
+    first = next(stage for stage in stages_of(manifest) if stage in stored)
+    raw = largest(stored[first])
+    served = _as_served(stored[first], manifest)
+    bound = _SERVED_ROUNDING * largest(served)
+    for link in links:
+        if link.before not in stored:
+            continue
+        found = _by_metric(link)
+        scale = raw if link.after in RAW_STAGES else largest(served)
+        if "max_relative" in found:
+            bound += found["max_relative"].tolerance * scale
+        elif "max_abs" in found:
+            bound += found["max_abs"].tolerance
+        else:
+            note = f"{link.title} has no bound on the largest difference"
+            return Check(graph.file, f"now to {first}, end to end", "not measured", note=note)
+    return compared(graph.file, f"now to {first}, end to end", (served, now), tolerance=bound)
+
+
+def _links_to(stage: str, manifest: Manifest) -> list[Link]:
+    """Return the links that lead to a graph's stage, from the first on."""
+    links = links_of(manifest)
+    main = [link for link in links if link.proof.step in MAIN_LINE]
+    return main if stage == main[-1].after else [*main, next(link for link in links if link.after == stage)]
+
+
+def _on_probes(link: Link) -> list[Measurement]:
+    return [each for each in link.proof.measurements if each.inputs == link.title and each.metric in WORST_CASE]
+
+
+def _by_metric(link: Link) -> dict[Metric, Measurement]:
+    return {each.metric: each for each in _on_probes(link)}
+
+
+def _allowed(graph: GraphEntry, manifest: Manifest) -> float:
+    """Return how far the step that made a graph in another precision was allowed to be off, at most."""
+    if graph.is_reference:
+        return 0.0
+    stage = graph_stage(graph, manifest)
+    proofs = [link.proof for link in links_of(manifest) if link.after == stage]
+    return max(
+        (each.tolerance for proof in proofs for each in proof.measurements if each.metric == "max_abs"), default=0
+    )
+
+
+def _as_served(raw: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:
+    """Return raw answers as the graph serves them: probabilities, where the task is classification."""
+    if manifest.task != "classification":
+        return raw
+    exponents = np.exp(raw - raw.max(axis=1, keepdims=True))
+    served: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return served
+
+
+def _weights_check(bundle: Bundle) -> Check:
+    """Return whether the float32 graph holds the bundle's weights; those that were folded into others are named."""
+    manifest = bundle.manifest
+    found = weights_in_graph(bundle.path / manifest.weights, bundle.path / manifest.reference.file)
+    here = len(found.equal) + len(found.transposed)
+    measured = f"{here} of {here + len(found.missing)} in the float32 graph"
+    if not found.missing:
+        return Check("weights", measured, "ok", note=f"{len(found.transposed)} of them transposed")
+    return Check("weights", measured, "not measured", note=f"folded or left out: {', '.join(found.missing)}")
+
+
+def _not_run(graph: GraphEntry, error: ScoringError) -> Check:
+    verdict: Verdict = "not measured" if graph.precision in _GPU_ONLY else "broken"
+    return Check(graph.file, "run now", verdict, note=str(error))
+
+
+def _not_measured(manifest: Manifest, stored: Answers) -> Iterator[Check]:
+    """Yield what a bundle's own probes cannot tell."""
+    if not stored:
+        why = "the bundle holds no answers of its stages: a newer onepath builds bundles that do"
+        yield Check("every proof", "the stages before the graph", "not measured", note=why)
+    titles = {link.title for link in links_of(manifest)}
+    for proof in manifest.proofs:
+        others = sum(measured.inputs not in titles for measured in proof.measurements)
+        if others and proof.step != "engine":
+            what = f"{others} further comparison{'s' * (others > 1)}"
+            yield Check(proof.step, what, "not measured", note="on rows that are not in the bundle")
+    for engine in manifest.engines:
+        subject = f"engine for {engine.gpu}"
+        yield Check(subject, "run now", "not measured", note=f"runs on compute capability {engine.compute_capability}")

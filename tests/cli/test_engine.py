@@ -1,0 +1,41 @@
+"""`onepath engine` on a machine without TensorRT: it says what is missing, and prints a command that has it."""
+
+import re
+import shlex
+
+import pytest
+
+
+def test_a_precision_that_the_bundle_has_no_graph_in_is_told_before_tensorrt_is_looked_for(onepath, workspace):
+    found = onepath("engine", "tiny", "--precision", "bf16")
+    assert found.exit_code == 1
+    assert "has no graph in bf16, only in fp32" in found.stderr
+    assert "onepath build RECIPE --precision bf16" in found.stderr
+
+
+def test_without_tensorrt_it_says_what_to_install(onepath, workspace):
+    found = onepath("engine", "tiny")
+    assert found.exit_code == 1
+    assert "onepath[tensorrt]" in found.stderr
+
+
+def test_the_printed_command_mounts_the_bundle_and_asks_for_the_same_engine(onepath, workspace):
+    stderr = onepath("engine", "tiny", "--opt-rows", 4, "--workspace-gib", 0.5, "--split").stderr
+    (line,) = (line for line in stderr.splitlines() if line.strip().startswith("docker run"))
+    words = shlex.split(line)
+    assert words[:5] == ["docker", "run", "--rm", "--gpus", "all"]
+    assert words[words.index("-v") + 1] == f"{workspace / 'build'}:/bundles"
+    assert re.fullmatch(r"nvcr\.io/nvidia/tensorrt:\d\d\.\d\d-py3", words[-4])
+    inside = words[-1].partition(" && ")[2]
+    assert inside == "onepath engine /bundles/tiny --precision fp32 --opt-rows 4 --workspace-gib 0.5 --split"
+
+
+@pytest.mark.parametrize("option", [("--opt-rows", "0"), ("--precision", "fp8"), ("--workspace-gib", "0")])
+def test_options_out_of_range_are_refused(onepath, workspace, option):
+    assert onepath("engine", "tiny", *option).exit_code == 2
+
+
+def test_the_bundle_is_left_as_it_was(onepath, workspace):
+    before = (workspace / "build/tiny/manifest.json").read_bytes()
+    onepath("engine", "tiny")
+    assert (workspace / "build/tiny/manifest.json").read_bytes() == before

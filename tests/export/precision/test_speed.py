@@ -1,0 +1,57 @@
+"""Paired timings: the interval of a median, and what counts as faster."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from onepath.export.precision.speed import Speed, SpeedUp, measured_speeds, median_interval
+from tests.export.precision import models
+
+
+@pytest.mark.parametrize("count", [6, 9, 15, 41])
+def test_a_medians_interval_is_that_of_the_sign_test(count):
+    values = np.random.default_rng(count).normal(size=count).tolist()
+    expected = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    assert median_interval(values) == (expected.low, expected.high)
+
+
+def spent(seconds):
+    """What keeps the processor busy for a while."""
+
+    def run(batch):
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+        return {}
+
+    return run
+
+
+def test_a_graph_that_takes_half_the_time_is_twice_as_fast():
+    batch = models.source(1).mixed(1)
+    runs = {"fast": spent(0.001), "slow": spent(0.004)}
+    speeds = measured_speeds(spent(0.002), runs, {1: batch}, machine="cpu")
+    assert speeds["fast"].gain == pytest.approx(2.0, rel=0.1)
+    assert speeds["slow"].gain == pytest.approx(0.5, rel=0.1)
+    assert speeds["fast"].pays
+    assert not speeds["slow"].pays
+
+
+def speed(*ups):
+    return Speed(tuple(SpeedUp(rows, ratio, interval) for rows, ratio, interval in ups))
+
+
+@pytest.mark.parametrize(
+    ("ups", "pays"),
+    [
+        ([(1, 2.0, (1.9, 2.1)), (8, 3.0, (2.9, 3.1))], True),
+        ([(1, 1.0, (0.9, 1.1)), (8, 1.2, (1.1, 1.3))], True),  # no loss at one, a gain at the other
+        ([(1, 1.0, (0.9, 1.1)), (8, 1.0, (0.9, 1.1))], False),  # nothing resolved
+        ([(1, 0.8, (0.7, 0.9)), (8, 1.2, (1.1, 1.3))], False),  # a trade
+        ([(1, 0.8, (0.7, 0.9)), (8, 0.9, (0.8, 0.95))], False),
+    ],
+)
+def test_a_precision_pays_with_a_gain_at_one_size_and_a_loss_at_none(ups, pays):
+    assert speed(*ups).pays == pays

@@ -1,0 +1,123 @@
+"""Encoders that torch or the engines cannot take: the message says which, on which line, why, and what to do.
+
+Each line that must be named ends with a comment that begins with `wrong:`.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.dispatch import PresenceGraph
+from onepath.export.graph import onnx_file_from_graph
+from tests.export import toy
+
+
+class ByValue(nn.Module):
+    def forward(self, values):
+        if values.float().sum() > 0:  # wrong: values
+            return values.float() * 2
+        return values.float()
+
+
+class RowByRow(nn.Module):
+    def forward(self, values):
+        return torch.stack([row * 2 for row in values.float()])  # wrong: rows
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, values):
+        self.seen += values.shape[0]  # wrong: buffer
+        return values.float() + self.seen
+
+
+class Decomposed(nn.Module):
+    def forward(self, values):
+        outer = values.float()[:, :, None] @ values.float()[:, None, :]
+        return torch.linalg.svd(outer)[1]  # wrong: operation
+
+
+class Spectral(nn.Module):
+    def forward(self, values):
+        return torch.fft.fft(values.float()).abs()  # wrong: fourier
+
+
+class OwnStatistics(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, values):
+        return self.norm.train()(values.float())  # wrong: statistics
+
+
+class TooWide(nn.Module):
+    def forward(self, values):
+        return values.float() @ torch.ones(7, 4)  # wrong: shape
+
+
+def line_of(mark: str) -> str:
+    lines = Path(__file__).read_text().splitlines()
+    (number,) = (index for index, line in enumerate(lines, 1) if line.endswith(f"# wrong: {mark}"))
+    return f"{Path(__file__)}:{number}, `{lines[number - 1].strip()}`"
+
+
+def refusal(encoder: nn.Module, path: Path) -> str:
+    model = toy.SumModel().eval()
+    model.encoders["audio"] = nn.Sequential(nn.Identity(), encoder, nn.Linear(4, 3)).eval()
+    graph = PresenceGraph(model, "classification").eval()
+    with pytest.raises(UnsupportedModuleError) as caught:
+        onnx_file_from_graph(graph, toy.SPECS, outputs=["scores"], opset=20, ir_version=10, path=path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "mark", "part", "reason", "advice"),
+    [
+        (ByValue, "values", "1 (tests.export.test_export_failures.ByValue)", "the values of a tensor", "torch.where"),
+        (RowByRow, "rows", "1 (tests.export.test_export_failures.RowByRow)", "the number of rows", "all rows at once"),
+        (
+            Counting,
+            "buffer",
+            "1 (tests.export.test_export_failures.Counting)",
+            "changes a buffer",
+            "make it a constant",
+        ),
+        (Decomposed, "operation", "1 (tests.export.test_export_failures.Decomposed)", "_linalg_svd", "that ONNX has"),
+        (Spectral, "fourier", "1 (tests.export.test_export_failures.Spectral)", "DFT", "real matrix products"),
+        (OwnStatistics, "statistics", "1.norm (torch.nn.modules.batchnorm.BatchNorm1d)", "of the batch", "eval mode"),
+        (
+            TooWide,
+            "shape",
+            "1 (tests.export.test_export_failures.TooWide)",
+            "does not fit the shape",
+            "run the encoder",
+        ),
+    ],
+)
+def test_the_message_has_the_part_the_line_the_reason_and_what_to_do(tmp_path, encoder, mark, part, reason, advice):
+    message = refusal(encoder(), tmp_path / "model.onnx")
+    assert message.startswith(f"cannot use the encoder of audio for ONNX, encoders.audio.{part}")
+    assert line_of(mark) in message
+    assert reason in message
+    assert advice in message
+
+
+def test_a_fusion_that_torch_cannot_export_is_told_by_its_line(tmp_path):
+    class Branching(toy.SumModel):
+        def fuse(self, features, present):
+            if present.any():  # wrong: fusion
+                return super().fuse(features, present)
+            return {"scores": features["image"]}
+
+    graph, path = PresenceGraph(Branching().eval(), "classification").eval(), tmp_path / "model.onnx"
+    with pytest.raises(UnsupportedModuleError) as caught:
+        onnx_file_from_graph(graph, toy.SPECS, outputs=["scores"], opset=20, ir_version=10, path=path)
+    assert str(caught.value).startswith("cannot use the model for ONNX")
+    assert line_of("fusion") in str(caught.value)

@@ -1,0 +1,102 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from onepath.clients.transport import bytes_column
+from onepath.contract.errors import ServerUnavailableError
+from onepath.tuning.closed_loop import offer_load
+from onepath.tuning.settings import Load
+
+REQUESTS = [{"image": bytes_column([bytes([number])])} for number in range(6)]
+LOAD = Load(concurrency=3, warm_up_s=0.1, window_s=0.3)
+
+
+class Server:
+    """Answers after a fixed time, with a row status; what it was asked is kept."""
+
+    address = "nowhere"
+
+    def __init__(self, delay_s=0.02, row_status=0, failing_after=None):
+        self.delay_s, self.row_status, self.failing_after = delay_s, row_status, failing_after
+        self.asked, self.closed, self._lock = [], 0, threading.Lock()
+
+    def infer(self, model, inputs, deadline):
+        with self._lock:
+            self.asked.append((model, inputs["image"].item()))
+            number = len(self.asked)
+        time.sleep(self.delay_s)
+        if self.failing_after is not None and number > self.failing_after:
+            raise ServerUnavailableError("it is gone")
+        return {"row_status": np.full((1, 1), self.row_status, np.uint8)}
+
+    def close(self):
+        self.closed += 1
+
+
+def offer(server, load=LOAD, cpu_s=lambda: 0.0):
+    return offer_load(lambda: server, "tiny", REQUESTS, load, cpu_s)
+
+
+def test_each_client_waits_for_its_answer_before_it_asks_on():
+    found = offer(Server(delay_s=0.02))
+    assert found.problems == ()
+    assert len(found.latencies_s) / found.window_s == pytest.approx(3 / 0.02, rel=0.35)
+    assert min(found.latencies_s) >= 0.02
+
+
+def test_the_warm_up_does_not_count():
+    server = Server()
+    found = offer(server, LOAD.model_copy(update={"warm_up_s": 0.4}))
+    assert len(server.asked) > 1.5 * len(found.latencies_s)
+    assert found.window_s < 0.5
+
+
+def test_clients_begin_at_different_requests_and_send_all_of_them():
+    server = Server()
+    offer(server)
+    assert {payload for _, payload in server.asked[:3]} == {b"\0", b"\2", b"\4"}
+    assert {payload for _, payload in server.asked} == {bytes([number]) for number in range(6)}
+
+
+def test_a_window_with_too_few_answers_is_prolonged_but_not_for_ever():
+    found = offer(Server(delay_s=0.1), Load(concurrency=1, warm_up_s=0, window_s=0.2))
+    assert found.window_s == pytest.approx(0.6, abs=0.15)
+
+
+def test_a_request_that_fails_is_a_problem_and_not_a_latency():
+    found = offer(Server(failing_after=0))
+    assert found.latencies_s == ()
+    assert set(found.problems) == {"it is gone"}
+
+
+def test_a_failed_row_is_a_problem():
+    found = offer(Server(row_status=2))
+    assert found.latencies_s == ()
+    assert set(found.problems) == {"a row was answered with row status 2"}
+
+
+def test_cpu_time_is_that_of_the_window():
+    readings = iter([4.0, 4.75])
+    assert offer(Server(), cpu_s=lambda: next(readings)).cpu_s == 0.75
+
+
+def test_every_connection_is_closed_also_where_the_window_is_interrupted():
+    server = Server()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        offer(server, cpu_s=interrupted)
+    assert server.closed == 3
+
+
+def test_a_defect_of_a_client_is_not_taken_for_a_slow_server():
+    class WithoutStatus(Server):
+        def infer(self, model, inputs, deadline):
+            return {}
+
+    with pytest.raises(KeyError, match="row_status"):
+        offer(WithoutStatus())
