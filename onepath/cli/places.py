@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onepath.contract.bundle import MANIFEST, manifest_from_folder, open_bundle
+from onepath.contract.bundle import MANIFEST, open_bundle
 from onepath.contract.errors import OnepathError
 
 if TYPE_CHECKING:
@@ -81,16 +81,24 @@ def pipeline_from_repository(repository: Path, name: str) -> Pipeline:
 
     Raises:
         BundleIntegrityError: naming the file that is wrong.
+        NotFoundError: it was deployed as an engine, and there is no graph to score with.
     """
     from onepath.scoring import Pipeline
     from onepath.server.names import MODEL_GRAPH, VERSION
-    from onepath.server.verification import verify_pipeline
+    from onepath.server.verification import manifest_of_pipeline, verify_pipeline
 
-    *models, graph_model = verify_pipeline(repository, name).models
-    manifest, bundle_id = manifest_from_folder(repository / name / VERSION)
+    deployment = verify_pipeline(repository, name)
+    manifest = manifest_of_pipeline(repository, deployment)
+    if manifest.engines:
+        raise NotFoundError(
+            f"{name} in {repository} is a TensorRT engine, which is not scored offline; score its bundle, or deploy it "
+            "with --engine never",
+            looked_at=(str(repository),),
+        )
+    *models, graph_model = deployment.models
     assets = {m: repository / model / VERSION for m, model in zip(manifest.modality_names, models, strict=True)}
     graph = repository / graph_model / VERSION / MODEL_GRAPH
-    return Pipeline(id=bundle_id, manifest=manifest, graph_path=graph, assets=assets)
+    return Pipeline(id=deployment.bundle_id, manifest=manifest, graph_path=graph, assets=assets)
 
 
 def _not_found(problem: str, candidates: list[Path]) -> NotFoundError:

@@ -118,8 +118,9 @@ def _print_robustness(bundle: Bundle) -> None:
 
     report = robustness_from_bundle(bundle.path)
     if report is not None:
-        headings = [wrapped(heading, 22) for heading in table_headings(report)]
-        print_if_any(f"With modalities missing, on {report.rows} rows", headings, table_rows(report))
+        headings = [wrapped(heading, 18) for heading in table_headings(report)]
+        rows = [[cell.replace(" (", "\n(") for cell in row] for row in table_rows(report)]
+        print_if_any(f"With modalities missing, on {report.rows} rows", headings, rows)
 
 
 _SHOWN: dict[str, Callable[[Mapping[str, Any]], None]] = {

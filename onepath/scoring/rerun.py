@@ -192,7 +192,8 @@ def _weights_check(bundle: Bundle) -> Check:
 
 
 def _not_run(graph: GraphEntry, error: ScoringError) -> Check:
-    verdict: Verdict = "not measured" if graph.precision in _GPU_ONLY else "broken"
+    lacks_an_operator = type(error.__cause__).__name__ == "NotImplemented"  # as ONNX Runtime names it
+    verdict: Verdict = "not measured" if lacks_an_operator and graph.precision in _GPU_ONLY else "broken"
     return Check(graph.file, "run now", verdict, note=str(error))
 
 

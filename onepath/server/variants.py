@@ -136,7 +136,8 @@ def _takes_engines(manifest: Manifest, graph: GraphEntry, settings: DeploySettin
             available=_capabilities(manifest, graph),
             advice="deploy with --kind gpu, or without --engine require",
         )
-    built, here = set(_capabilities(manifest, graph)), compute_capabilities()
+    built = set(_capabilities(manifest, graph))
+    here = compute_capabilities() if built else ()
     if required and (not built or not {*here} <= built):  # where no GPU is seen, it is deployed for another machine
         raise _no_engine(manifest, graph, here)
     return required or (bool(here) and {*here} <= built)

@@ -27,11 +27,12 @@ _PAUSE_S = 0.2
 
 @dataclass(frozen=True)
 class Answered:
-    """What the clients saw within the window.
+    """What the clients saw: answers within the window, and every problem.
 
     Attributes:
         latencies_s: of each request that was answered.
-        problems: why the others were not.
+        problems: why others were not, at any time: a client that cannot connect fails before the window, and one that
+            hangs behind it.
         window_s: how long answers were counted.
         cpu_s: CPU time that the server took meanwhile.
     """
@@ -47,7 +48,7 @@ class _Log:
     """What the clients report; appending to a list is safe from several threads."""
 
     answers: list[tuple[float, float]] = field(default_factory=list)
-    problems: list[tuple[float, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -79,7 +80,7 @@ def offer_load(
             client.result()
     return Answered(
         latencies_s=tuple(latency for at, latency in log.answers if began <= at <= ended),
-        problems=tuple(problem for at, problem in log.problems if began <= at <= ended),
+        problems=tuple(log.problems),
         window_s=ended - began,
         cpu_s=cpu_after - cpu_before,
     )
@@ -99,7 +100,7 @@ def _ask(connect: Callable[[], Transport], model: str, requests: Sequence[Arrays
     try:
         transport = connect()
     except OnepathError as error:
-        log.problems.append((time.perf_counter(), str(error)))
+        log.problems.append(str(error))
         return
     sent = 0
     try:
@@ -110,7 +111,7 @@ def _ask(connect: Callable[[], Transport], model: str, requests: Sequence[Arrays
             if problem is None:
                 log.answers.append((ended, ended - began))
             else:
-                log.problems.append((ended, problem))
+                log.problems.append(problem)
                 log.stop.wait(_PAUSE_S)
     finally:
         transport.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from onepath.contract.publication import publish_file
 from onepath.contract.tensors import Closed
 from onepath.tuning.candidates import Candidate
 from onepath.tuning.errors import TuningError
@@ -91,13 +92,13 @@ class Journal:
         """Lock the file, and read it."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._fresh and self.path.exists():
-                self.path.replace(self.path.with_name(_OLD))
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
             raise TuningError(f"cannot write to {self.path} ({error.strerror}); choose another --output") from error
         try:
             self._lock()
+            if self._fresh:
+                self._put_aside()
             self._entries = self._read()
         except BaseException:
             os.close(self._file)
@@ -116,6 +117,13 @@ class Journal:
             raise TuningError(f"{self.path} holds {written} of {len(line)} bytes of a line: is the disk full?")
         os.fsync(self._file)
         self._entries.append(entry)
+
+    def _put_aside(self) -> None:
+        # A copy, because the lock is of the file: with another in its place, two runs could each hold one.
+        data = self.path.read_bytes()
+        if data:
+            publish_file(self.path.with_name(_OLD), data)
+            os.ftruncate(self._file, 0)
 
     def _lock(self) -> None:
         try:

@@ -92,7 +92,7 @@ def _entry(context: Context, candidate: Candidate, answered: Answered, *, at_s: 
     good, bad = len(answered.latencies_s), len(answered.problems)
     entry = Entry(context=context, candidate=candidate, at_s=at_s, wall_s=wall_s, requests=good, errors=bad)
     if bad:
-        failure = f"{bad} of {good + bad} requests failed: {answered.problems[0]}"
+        failure = f"{bad} requests failed beside {good} that were answered: {answered.problems[0]}"
         return entry.model_copy(update={"failure": _short(failure)})
     if not good:
         return entry.model_copy(update={"failure": f"no request was answered within {answered.window_s:.1f} s"})

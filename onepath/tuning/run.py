@@ -21,7 +21,7 @@ from onepath.tuning.measuring import Bench, measure
 from onepath.tuning.picture import check_matplotlib, draw
 from onepath.tuning.report import TuningReport, report_from_entries
 from onepath.tuning.settings import TuneSettings
-from onepath.tuning.strategy import default_is_due, next_candidate
+from onepath.tuning.strategy import default_is_due, default_is_due_at_the_end, next_candidate
 from onepath.tuning.workload import requests_from_probes
 
 logger = logging.getLogger(__name__)
@@ -102,17 +102,21 @@ def _bench(bundle: Bundle, settings: TuneSettings, folder: Path, rows: Sequence[
 
 def _measure_all(bench: Bench, journal: Journal, space: Space, settings: TuneSettings, watch: Watch) -> bool:
     """Return whether nothing was left to measure when it ended."""
-    ends = time.monotonic() + 60 * settings.minutes
-    while (candidate := next_candidate(space, journal.entries, settings.goal)) is not None:
-        if time_is_up(journal.entries, space.default, ends - time.monotonic()):
-            return False
-        if default_is_due(journal.entries, space.default, time.time()):
-            candidate = space.default
+
+    def measured(candidate: Candidate) -> None:
         entry = measure(bench, candidate)
         journal.append(entry)
         logger.info("%s: %s", candidate.words(space.default), entry.failure or entry.figures)
         watch(entry, candidate.words(space.default))
-    return True
+
+    ends = time.monotonic() + 60 * settings.minutes
+    while (candidate := next_candidate(space, journal.entries, settings.goal)) is not None:
+        if time_is_up(journal.entries, space.default, ends - time.monotonic()):
+            break
+        measured(space.default if default_is_due(journal.entries, space.default, time.time()) else candidate)
+    if default_is_due_at_the_end(journal.entries, space.default):
+        measured(space.default)
+    return candidate is None
 
 
 def _watch_nothing(_entry: Entry, _name: str) -> None:

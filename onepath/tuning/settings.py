@@ -53,8 +53,8 @@ class TuneSettings(Closed):
     Attributes:
         load: what the clients do.
         goal: what is best.
-        minutes: no candidate is started that would not end within this time; the default settings and one candidate are
-            measured all the same.
+        minutes: no candidate is started that would not end within this time; the default settings, one candidate, and
+            the default again, are measured all the same.
         kind: where the graph runs.
     """
 

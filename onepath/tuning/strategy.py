@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from onepath.tuning.candidates import Candidate, Space
 from onepath.tuning.choice import choose, fastest, is_within, score_of
-from onepath.tuning.comparing import Summary, noise, summaries
+from onepath.tuning.comparing import Summary, default_runs, noise, summaries
 from onepath.tuning.journal import Entry
 from onepath.tuning.settings import Goal
 
@@ -75,6 +75,19 @@ def default_is_due(entries: Sequence[Entry], default: Candidate, now_s: float) -
         return True
     last = entries[len(entries) - 1 - since]
     return last.figures is not None and (since >= DEFAULT_EVERY or now_s - last.at_s > _DEFAULT_AGE_S)
+
+
+def default_is_due_at_the_end(entries: Sequence[Entry], default: Candidate) -> bool:
+    """Return whether the default has to be measured again before anything is chosen.
+
+    With one run of it nothing is known of the noise, and whatever ran in a quieter moment would be chosen.
+
+    Args:
+        entries: what was measured, in order.
+        default: the default.
+    """
+    others = any(entry.candidate != default and entry.figures is not None for entry in entries)
+    return others and len(default_runs(entries, default)) == 1
 
 
 def _missing(tried: Iterable[Candidate], entries: Sequence[Entry]) -> Candidate | None:

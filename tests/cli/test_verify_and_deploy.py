@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 FILES = ["manifest.json", "manifest.sha256", "probes.json", "graphs/model.onnx", "weights/model.safetensors"]
@@ -79,14 +77,3 @@ def test_deploy_passes_on_how_the_machine_is_used(onepath, workspace):
     (config,) = workspace.glob("r/*.graph/config.pbtxt")
     text = config.read_text()
     assert all(part in text for part in ("KIND_GPU", "count: 3", "max_queue_delay_microseconds: 250"))
-
-
-def test_inspect_shows_what_a_bundle_takes_and_gives(onepath, workspace):
-    stdout = onepath("inspect", "tiny").stdout
-    assert [part for part in ("scores float32 [3]", "uint8 [1, 4, 4]", "low, middle, high") if part not in stdout] == []
-
-
-def test_inspect_gives_the_manifest_as_json(onepath, workspace):
-    printed = json.loads(onepath("inspect", "tiny", "--json").stdout)
-    assert printed.pop("id").startswith(short_id(workspace))
-    assert printed == json.loads((workspace / "build" / "tiny" / "manifest.json").read_text())

@@ -1,7 +1,7 @@
 """Random damage to a bundle, and what becomes of it; light, because it runs in a process that damage may end."""
 
 import json
-import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -85,25 +85,44 @@ def examined(path: Path, original: Path) -> tuple[float, str]:
 
 
 def _moved(path, original):
-    raw = json.loads((original / MANIFEST).read_text())
-    graphs = [raw["graph"], *raw["variants"]]
-    probes, before = probes_from_file(path / raw["probes"]), probes_from_file(original / raw["probes"])
-    feeds, old_feeds = _feeds(original, probes), _feeds(original, before)
-    pairs = [(probes.expected(), before.expected())]
-    pairs += [
-        (_answers(path / graph["file"], feeds), _answers(original / graph["file"], old_feeds)) for graph in graphs
+    distances = [
+        float(np.abs(new.astype(np.float64) - old).max())
+        for new, old in zip(_said(path, original), _said_by_the_original(original), strict=True)
     ]
-    stored, old_stored = _stored(path / raw["answers"]), _stored(original / raw["answers"])
-    pairs += [(stored[name], old_stored[name]) for name in old_stored]
-    distances = [float(np.abs(new.astype(np.float64) - old).max()) for new, old in pairs]
     return float("inf") if np.isnan(distances).any() else max(distances)
 
 
-def _feeds(path, probes):
+@cache
+def _said_by_the_original(original):
+    return _said(original, original)
+
+
+def _said(path, original):
+    """Return what the probes expect, what each graph answers to them, and what is stored for each stage."""
+    manifest = _manifest(original)
+    probes = probes_from_file(path / manifest.probes)
+    is_as_it_was = (path / manifest.probes).read_bytes() == (original / manifest.probes).read_bytes()
+    feeds = _feeds_of_the_original(original) if is_as_it_was else _feeds(original, probes)
+    with np.load(path / manifest.answers) as stored:
+        stages = [stored[name] for name in sorted(stored.files)]
+    return [probes.expected(), *(_answers(path / graph.file, feeds) for graph in manifest.graphs), *stages]
+
+
+@cache
+def _manifest(original):
+    return open_bundle(original).manifest
+
+
+@cache
+def _feeds_of_the_original(original):
+    return _feeds(original, probes_from_file(original / _manifest(original).probes))
+
+
+def _feeds(original, probes):
     feeds = {}
-    for entry in open_bundle(path).manifest.modalities:
+    for entry in _manifest(original).modalities:
         payloads = [row.payloads.get(entry.name, b"") for row in probes.rows]
-        processor = processor_from_entry(entry, path / "assets" / entry.name)
+        processor = processor_from_entry(entry, original / "assets" / entry.name)
         decoded = decode_rows(processor, payloads, absent=entry.absent, on_bad_payload=entry.on_bad_payload)
         feeds |= {entry.name: decoded.values, state_name(entry.name): decoded.states.reshape(-1, 1)}
     return feeds
@@ -112,8 +131,3 @@ def _feeds(path, probes):
 def _answers(graph, feeds):
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return session.run(["scores"], feeds)[0]
-
-
-def _stored(path):
-    with zipfile.ZipFile(path) as archive, np.load(path) as arrays:
-        return {name.removesuffix(".npy"): arrays[name.removesuffix(".npy")] for name in archive.namelist()}

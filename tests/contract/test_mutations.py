@@ -131,19 +131,19 @@ def moving(found):
     return sum(moved > TOLERANCE for moved, _ in found)
 
 
-@pytest.mark.parametrize(("name", "least"), [(GRAPH, 8), (ROUNDED, 8)])
-def test_a_graph_that_answers_otherwise_is_refused_when_every_digest_and_the_chain_fit(examine, name, least):
+@pytest.mark.parametrize("name", [GRAPH, ROUNDED])
+def test_a_graph_that_answers_otherwise_is_refused_when_every_digest_and_the_chain_fit(examine, name):
     generator, before = np.random.default_rng(3), (answered() / name).read_bytes()
-    found = [examine(name, flip(before, generator)) for _ in range(20)]
+    found = [examine(name, flip(before, generator)) for _ in range(14)]
     assert missed(found) == []
-    assert moving(found) >= least
+    assert moving(found) >= 5
 
 
 def test_probes_with_other_payloads_or_answers_are_refused_when_every_digest_fits(examine):
     generator, before = np.random.default_rng(4), (answered() / PROBES).read_bytes()
-    found = [examine(PROBES, flip(before, generator)) for _ in range(16)]
+    found = [examine(PROBES, flip(before, generator)) for _ in range(12)]
     assert missed(found) == []
-    assert moving(found) >= 8
+    assert moving(found) >= 6
 
 
 def test_stored_answers_that_moved_are_refused_when_every_digest_fits(examine):
@@ -151,7 +151,7 @@ def test_stored_answers_that_moved_are_refused_when_every_digest_fits(examine):
     with np.load(answered() / ANSWERS) as stored:
         stages = {name: array.copy() for name, array in stored.items()}
     found = []
-    for _ in range(16):
+    for _ in range(12):
         stage = generator.choice(list(stages))
         array = np.frombuffer(flip(stages[stage].tobytes(), generator), np.float64).reshape(stages[stage].shape)
         found.append(examine(ANSWERS, bytes_from_answers(stages | {stage: array})))

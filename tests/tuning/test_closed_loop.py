@@ -77,6 +77,31 @@ def test_a_failed_row_is_a_problem():
     assert set(found.problems) == {"a row was answered with row status 2"}
 
 
+def test_a_client_that_cannot_connect_is_a_problem_and_not_a_smaller_load():
+    servers = iter([Server(), None, Server()])
+
+    def connect():
+        server = next(servers)
+        if server is None:
+            raise ServerUnavailableError("it refuses")
+        return server
+
+    assert offer_load(connect, "tiny", REQUESTS, LOAD, lambda: 0.0).problems == ("it refuses",)
+
+
+def test_a_request_that_fails_only_after_the_window_is_a_problem_too():
+    class Hanging(Server):
+        def infer(self, model, inputs, deadline):
+            if len(self.asked) == 80:
+                self.asked.append((model, b""))
+                time.sleep(0.8)  # beyond the end of the window
+                raise ServerUnavailableError("it hangs")
+            return super().infer(model, inputs, deadline)
+
+    found = offer(Hanging(delay_s=0.005))
+    assert (found.window_s < 0.6, found.problems) == (True, ("it hangs",))
+
+
 def test_cpu_time_is_that_of_the_window():
     readings = iter([4.0, 4.75])
     assert offer(Server(), cpu_s=lambda: next(readings)).cpu_s == 0.75

@@ -84,6 +84,20 @@ def test_two_runs_do_not_share_a_journal(tmp_path):
     assert read(tmp_path) == ()
 
 
+def test_a_fresh_run_does_not_take_the_journal_from_under_another(tmp_path):
+    with Journal(tmp_path, CONTEXT) as journal:
+        with pytest.raises(TuningError, match="another run holds"):
+            read(tmp_path, fresh=True)
+        journal.append(FIRST)
+    assert read(tmp_path) == (FIRST,)
+
+
+def test_a_fresh_journal_is_held_as_well(tmp_path):
+    write(tmp_path, FIRST)
+    with Journal(tmp_path, CONTEXT, fresh=True), pytest.raises(TuningError, match="another run holds"):
+        read(tmp_path)
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TuningError, match=r"cannot write to .*--output"):

@@ -7,7 +7,7 @@ from onepath.tuning.candidates import Space
 from onepath.tuning.choice import choose
 from onepath.tuning.comparing import noise, summaries
 from onepath.tuning.settings import Goal
-from onepath.tuning.strategy import default_is_due, next_candidate
+from onepath.tuning.strategy import default_is_due, default_is_due_at_the_end, next_candidate
 from tests.tuning.measured import DEFAULT, INT8, entries, entry
 
 SPACE = Space(
@@ -152,3 +152,18 @@ def test_the_default_is_due_after_three_others_unless_it_fails(measured, due):
 def test_the_default_is_due_when_its_last_run_is_long_past():
     assert default_is_due(entries((DEFAULT, 100)), DEFAULT, now_s=119.0) is False
     assert default_is_due(entries((DEFAULT, 100)), DEFAULT, now_s=121.0) is True
+
+
+@pytest.mark.parametrize(
+    ("measured", "due"),
+    [
+        ([], False),
+        ([(DEFAULT, 100)], False),
+        ([(DEFAULT, 100), (INT8, 178)], True),
+        ([(DEFAULT, 100), (INT8, 178), (DEFAULT, 170)], False),
+        ([(DEFAULT, 100), (INT8,)], False),
+        ([(DEFAULT,), (INT8, 178)], False),
+    ],
+)
+def test_nothing_is_compared_with_a_default_that_ran_once_of_which_no_noise_is_known(measured, due):
+    assert default_is_due_at_the_end(entries(*measured), DEFAULT) is due

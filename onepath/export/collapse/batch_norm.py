@@ -15,14 +15,16 @@ from onepath.export.collapse.affine import Affine, affine_from_norm, after_layer
 from onepath.export.collapse.dataflow import Flow, does_nothing, flow_of
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
-from onepath.export.collapse.storing import Exact, Layer, channels_in, numbers, put, store
+from onepath.export.collapse.storing import Exact, Layer, channels_in, channels_out, numbers, put, store
+from onepath.merging.presets.batch_norm import BatchNorm
 
 RULE = "batch_norm"
-_DIMENSIONS: tuple[tuple[type[_BatchNorm], tuple[type[Layer], ...]], ...] = (
+_DIMENSIONS: tuple[tuple[type[nn.Module], tuple[type[Layer], ...]], ...] = (
     (nn.BatchNorm1d, (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)),
     (nn.BatchNorm2d, (nn.Conv2d, nn.ConvTranspose2d)),
     (nn.BatchNorm3d, (nn.Conv3d, nn.ConvTranspose3d)),
     (nn.SyncBatchNorm, (nn.Linear, _ConvNd)),
+    (BatchNorm, (nn.Linear,)),
 )
 
 
@@ -34,6 +36,8 @@ def batch_norm(module: nn.Module) -> Folding | None:
     that are the only ones to read its output and pad with no zeros; none of them shared, tied, parametrised or hooked.
     Rows that go from a linear layer to the norm, or back, are `(rows, features)`.
 
+    The batch normalization of `onepath.merging.presets`, over the last axis, is folded into linear layers alike.
+
     Ensures: the layers keep their class, and get a bias if they had none; in the place of the norm is an `nn.Identity`,
     or what the norm's own class does afterwards, such as an activation. One that cannot be folded is left. Training
     mode is left too: it normalises by the batch.
@@ -44,7 +48,8 @@ def batch_norm(module: nn.Module) -> Folding | None:
     norms = {path: part for path, part in module.named_modules() if isinstance(part, _BatchNorm)}
     for path, norm in norms.items():
         _refuse_batch_statistics(path, norm)
-    flow = flow_of(module) if norms else None
+    written_out = any(isinstance(part, BatchNorm) for part in module.modules())
+    flow = flow_of(module, (BatchNorm,) if written_out else ()) if norms else None
     if flow is None:
         return None
     walk = _Norms(module, flow)
@@ -61,14 +66,14 @@ class _Norms:
         self.left: list[LeftLayer] = []
 
     def fold(self) -> None:
-        for path in self._flow.paths(_BatchNorm):
+        for path in self._flow.paths(_BatchNorm, BatchNorm):
             reason = self._folded(path)
             if reason is not None:
                 self.left.append(LeftLayer(path, RULE, reason))
 
     def _folded(self, path: str) -> str | None:
         """Fold a norm, or return why it is left."""
-        norm = cast(_BatchNorm, self._flow.module(path))
+        norm = self._flow.module(path)
         if norm.training:
             return "it is in training mode, where it normalises by the batch"
         reason = self._flow.obstacle(path)
@@ -80,7 +85,7 @@ class _Norms:
         after = self._into_next(path, norm)
         return None if after is None else f"{before}, and {after}"
 
-    def _into_previous(self, path: str, norm: _BatchNorm) -> str | None:
+    def _into_previous(self, path: str, norm: nn.Module) -> str | None:
         source = self._flow.producer(path)
         if source is None:
             return "no single layer is before it"
@@ -88,25 +93,23 @@ class _Norms:
         reason = self._unfit(source, norm, layer) or self._unfit_outputs(source, layer, norm)
         if reason is not None:
             return reason
-        exact = after_layer(cast(Layer, layer), affine_from_norm(norm))
+        exact = after_layer(cast(Layer, layer), affine_from_norm(_statistics(norm)))
         if not exact.fits(cast(Layer, layer).weight.dtype):
             return f"the weight of {source} would not be finite in its precision"
         self._store(path, norm, {source: exact})
         return None
 
-    def _unfit_outputs(self, source: str, layer: nn.Module, norm: _BatchNorm) -> str | None:
+    def _unfit_outputs(self, source: str, layer: nn.Module, norm: nn.Module) -> str | None:
         if self._flow.takers(source) is None or len(self._flow.takers(source) or ()) > 1:
             return f"the output of {source} is also read elsewhere"
-        channels = layer.out_features if isinstance(layer, nn.Linear) else cast(_ConvNd, layer).out_channels
-        return (
-            None if channels == norm.num_features else f"{source} has {channels} channels, and it {norm.num_features}"
-        )
+        channels, own = channels_out(layer), _statistics(norm).num_features
+        return None if channels == own else f"{source} has {channels} channels, and it {own}"
 
-    def _into_next(self, path: str, norm: _BatchNorm) -> str | None:
+    def _into_next(self, path: str, norm: nn.Module) -> str | None:
         takers = self._flow.takers(path) or []
         if not takers:
             return "what is after it is no layer, or is not alone"
-        affine = affine_from_norm(norm)
+        affine = affine_from_norm(_statistics(norm))
         folded: dict[str, Exact] = {}
         for taker in takers:
             layer = self._root.get_submodule(taker)
@@ -119,7 +122,7 @@ class _Norms:
         self._store(path, norm, folded)
         return None
 
-    def _unfit(self, path: str, norm: _BatchNorm, layer: nn.Module) -> str | None:
+    def _unfit(self, path: str, norm: nn.Module, layer: nn.Module) -> str | None:
         kinds = next((layers for kind, layers in _DIMENSIONS if isinstance(norm, kind)), ())
         if not isinstance(layer, kinds):
             return f"{path} is a {type(layer).__name__}"
@@ -127,11 +130,11 @@ class _Norms:
         if reason is not None:
             return f"{path} cannot take it: {reason}"
         weight = layer.weight
-        if not weight.is_floating_point() or weight.device != cast(Tensor, norm.running_var).device:
+        if not weight.is_floating_point() or weight.device != cast(Tensor, _statistics(norm).running_var).device:
             return f"the weight of {path} is {weight.dtype} on {weight.device}"
         return None
 
-    def _store(self, path: str, norm: _BatchNorm, exact: dict[str, Exact]) -> None:
+    def _store(self, path: str, norm: nn.Module, exact: dict[str, Exact]) -> None:
         for target, values in exact.items():
             layer = cast(Layer, self._root.get_submodule(target))
             before = numbers(norm, layer)
@@ -150,11 +153,15 @@ class _Norms:
             )
         put(self._root, path, self._rest(path, norm))
 
-    def _rest(self, path: str, norm: _BatchNorm) -> nn.Module:
+    def _rest(self, path: str, norm: nn.Module) -> nn.Module:
         names = [part.removeprefix(f"{path}.") for part in self._flow.tail(path) or ()]
         parts = OrderedDict((name, norm.get_submodule(name)) for name in names)
         kept = OrderedDict((name, part) for name, part in parts.items() if not does_nothing(part))
         return nn.Sequential(kept) if kept else nn.Identity()
+
+
+def _statistics(norm: nn.Module) -> _BatchNorm:
+    return cast(_BatchNorm, norm.statistics if isinstance(norm, BatchNorm) else norm)
 
 
 def _unfit_inputs(path: str, layer: nn.Module, affine: Affine) -> str | None:

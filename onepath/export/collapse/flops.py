@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 Example = tuple[Any, ...] | Callable[[nn.Module], object]
@@ -25,7 +27,7 @@ def flops_by_module(model: nn.Module, example: Example) -> dict[str, int]:
         example: see `Example`.
     """
     model = copy.deepcopy(model).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _plain_attention(), FlopCounterMode(display=False) as counter:
         if callable(example):
             example(model)
         else:
@@ -34,3 +36,15 @@ def flops_by_module(model: nn.Module, example: Example) -> dict[str, int]:
     counts = {path: sum(by_op.values()) for path, by_op in counter.get_flop_counts().items()}
     whole = counts.pop("Global", 0)
     return {path.removeprefix(f"{root}."): count for path, count in counts.items() if path != root} | {"": whole}
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Let attention run as matrix products, as torch counts nothing in its fused forms on a CPU."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

@@ -140,7 +140,7 @@ def _folded(read: _Read) -> FoldedLayer:
     for reader in read.readers.values():
         tensors = [tensor for tensor in _weights(reader) if tensor is not None]
         pairs += list(zip(tensors, _folded_values(read.norm, reader), strict=True))
-        before.append(wide(tensors[0]).flatten())
+        before.append(wide(tensors[0]).flatten().clone())
     with torch.no_grad():
         for tensor, value in pairs:
             tensor.copy_(value)

@@ -68,17 +68,19 @@ class _Sums:
     def _obstacle(self, found: Branches) -> str | None:
         if found.tail is None:
             return "it does more than add them, and apply single modules to the sum"
-        reason = obstacle_within(self._root, self._flow.module(found.module)) if found.module else None
+        reason = obstacle_within(self._root, self._flow.module(found.module))
         if reason is not None:
             return reason
         for path in (path for paths in found.branches for path in paths):
             reason = self._flow.obstacle(path) or self._norm_obstacle(path)
             if reason is not None:
                 return f"{path} cannot be folded: {reason}"
-        orders = (self._flow.module(path) for paths in found.branches for path in paths[1:])
-        if any(isinstance(module, (nn.Linear, _ConvNd)) for module in orders if not does_nothing(module)):
-            return "a branch has more than one layer, or a norm before its layer"
-        return None
+        several = any(self._has_late_layer(paths) for paths in found.branches)
+        return "a branch has more than one layer, or a norm before its layer" if several else None
+
+    def _has_late_layer(self, paths: tuple[str, ...]) -> bool:
+        acting = [module for path in paths if not does_nothing(module := self._flow.module(path))]
+        return any(isinstance(module, (nn.Linear, _ConvNd)) for module in acting[1:])
 
     def _norm_obstacle(self, path: str) -> str | None:
         norm = self._flow.module(path)

@@ -32,9 +32,9 @@ class Exact:
 
 @dataclass(frozen=True)
 class Stored:
-    """What storing did: ‖ΔW‖/‖W‖ of the weight where it kept its shape, and the relative error of the rounding."""
+    """What storing did: ‖ΔW‖/‖W‖ of the weight, and the relative error of the rounding."""
 
-    relative_change: float | None
+    relative_change: float
     error: float
 
 
@@ -58,14 +58,15 @@ def store(layer: Layer, exact: Exact) -> Stored:
         layer: a linear layer or a convolution.
         exact: of the layer's shapes.
     """
-    before, weight = wide(layer.weight), layer.weight
+    weight, before = layer.weight, wide(layer.weight)
+    change = relative(exact.weight - before, before)  # before it is overwritten, which float64 would be in place
     with torch.no_grad():
         weight.copy_(exact.weight)
         if layer.bias is None and exact.bias is not None:
             layer.bias = nn.Parameter(torch.empty_like(exact.bias, dtype=weight.dtype), weight.requires_grad)
         if layer.bias is not None and exact.bias is not None:
             layer.bias.copy_(exact.bias)
-    return Stored(relative(exact.weight - before, before), rounding(layer, exact))
+    return Stored(change, rounding(layer, exact))
 
 
 def rounding(layer: Layer, exact: Exact) -> float:

@@ -10,7 +10,9 @@ from pathlib import Path
 from onepath.contract.errors import OnepathError
 
 DEFAULT_RELEASE = "26.06"
-"""The release of NVIDIA's containers for a bundle that names none; it is that of the project's Dockerfile."""
+"""The release of NVIDIA's containers for a bundle that names none that fits; it is that of the project's Dockerfile."""
+_OLDEST_RELEASE = "25.08"
+"""The first target with a TensorRT that engines are built by: 25.06 has 10.11."""
 
 _TARGET = re.compile(r"triton-(\d\d\.\d\d)")
 _MOUNT = "/bundles"
@@ -30,20 +32,24 @@ class NoTensorRTError(OnepathError):
 
 
 def release_from_targets(targets: Iterable[str]) -> str:
-    """Return the newest release of Triton that a graph was checked against; TensorRT's containers have the same ones.
+    """Return the newest release of Triton that a graph was checked against, if its TensorRT is new enough.
 
-    >>> release_from_targets(["triton-25.08", "triton-26.06", "onnxruntime-1.20"]), release_from_targets([])
-    ('26.06', '26.06')
+    The containers of TensorRT and of Triton have the same releases, and those of one month hold the same TensorRT: only
+    the version that built an engine loads it.
+
+    >>> release_from_targets(["triton-25.08", "triton-26.02", "embedded"]), release_from_targets(["triton-24.10"])
+    ('26.02', '26.06')
     """
-    return max((found[1] for found in map(_TARGET.fullmatch, targets) if found), default=DEFAULT_RELEASE)
+    releases = [found[1] for found in map(_TARGET.fullmatch, targets) if found]
+    return max((release for release in releases if release >= _OLDEST_RELEASE), default=DEFAULT_RELEASE)
 
 
 def docker_command(bundle: Path, options: Sequence[str], *, release: str) -> str:
     """Return a shell command that builds a bundle's engine in NVIDIA's container.
 
     >>> print(docker_command(Path("/srv/build/digits"), ["--precision", "bf16"], release="26.06"))
-    docker run --rm --gpus all -e PIP_BREAK_SYSTEM_PACKAGES=1 -v /srv/build:/bundles \
-nvcr.io/nvidia/tensorrt:26.06-py3 bash -c 'pip install "onepath[export]" && onepath engine /bundles/digits --precision bf16'
+    docker run --rm --gpus all -e PIP_BREAK_SYSTEM_PACKAGES=1 -v /srv/build:/bundles nvcr.io/nvidia/tensorrt:26.06-py3 \
+bash -c 'pip install "onepath[export]" && onepath engine /bundles/digits --precision bf16'
 
     Args:
         bundle: its folder, whose parent is mounted: a bundle is replaced by a renamed neighbour.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onepath.contract.errors import OnepathError
 from onepath.export.engine.builder import BuildOptions, Device, EngineRefusedError, Run, Tensors
 
 Library = Any  # the module `tensorrt` and its objects, which have no types
@@ -20,8 +21,8 @@ _OLDEST = (10, 12)
 _NEWEST_MAJOR = 11
 
 
-class UnusableTensorRTError(Exception):
-    """Why TensorRT cannot be used here, in words."""
+class UnusableTensorRTError(OnepathError):
+    """TensorRT, or what it needs, is missing here or of another version."""
 
 
 class TensorRTBuilder:

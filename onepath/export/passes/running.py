@@ -15,6 +15,7 @@ from onepath.export.passes.results import GraphPass, GraphSize, PassResult, pays
 from onepath.export.targets import TargetProfile, check_graph
 
 _LOG = logging.getLogger(__name__)
+_NOTHING = "it finds nothing to gain"
 
 Prove = Callable[[OnnxFile, OnnxFile], tuple[Measurement, ...]]
 """Measures how far the second graph is from the first; raises `ParityError` where it is too far."""
@@ -51,7 +52,7 @@ def run_passes(
         folder.mkdir(parents=True, exist_ok=True)
         result = _Attempt(each, file, prove, pays, targets, notes or {}).result(folder / file.path.name)
         if not result.kept:
-            level = logging.INFO if result.before == result.after else logging.WARNING
+            level = logging.INFO if result.reason.startswith(_NOTHING) else logging.WARNING
             _LOG.log(level, "the pass %s over the graph is left out: %s", result.name, result.reason)
         results.append(result)
         file = result.file
@@ -99,7 +100,7 @@ class _Attempt:
         except OnepathError as error:
             return str(error)
         if before == after:
-            return f"it finds nothing to gain in {before}"
+            return f"{_NOTHING} in {before}"
         return None if self.pays(before, after) else f"it does not pay: {_sizes(before, after)}"
 
     def _dropped(self, reason: str, before: GraphSize, after: GraphSize | None = None) -> PassResult:

@@ -16,6 +16,7 @@ from onepath.export.precision.making import EMULATED, Made, Maker
 from onepath.export.precision.sessions import Run, is_at_hand, run_from_graph
 from onepath.export.precision.speed import Speed, measured_speeds
 from onepath.export.recipe.precision import WantedGraph
+from onepath.export.targets import TargetProfile, check_graph
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Bench:
         held_out: the rows.
         gates: of each precision.
         seed: decides which rows are for what.
+        targets: the servers that must be able to load the graph.
     """
 
     wanted: WantedGraph
@@ -69,6 +71,7 @@ class Bench:
     held_out: HeldOut
     gates: PrecisionGates
     seed: int
+    targets: Sequence[TargetProfile] = ()
 
     @cached_property
     def split(self) -> Split:
@@ -109,6 +112,7 @@ class Bench:
         made: Made | None = None
         try:
             made = self.maker.make(self.wanted, form, self.split, name=self.name)
+            check_graph(made.file, self.targets)
             run, parity = self._measurable(made)
             judgement = self._judged(run, self.split.gate, self._expected)
         except OSError:  # of a disk that is full, say, which is no property of the graph

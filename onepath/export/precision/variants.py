@@ -18,6 +18,7 @@ from onepath.export.precision.held_out import HeldOut
 from onepath.export.precision.making import Maker
 from onepath.export.precision.report import NOTES, attempt_json, machine, rows_json
 from onepath.export.recipe.precision import WantedGraph
+from onepath.export.targets import targets_from_names
 
 REPORT = "reports/precision.json"
 """Where a bundle has the report."""
@@ -108,11 +109,12 @@ def precision_variants(
     """
     work.mkdir(parents=True, exist_ok=True)
     maker = Maker(reference, held_out.source, entry.max_batch_size, work)
+    targets = targets_from_names(entry.targets)
     results = []
     for wanted in effective(plan, held_out.source.names):
         if wanted.precisions != {"fp32"}:
             name = PurePosixPath(_path(entry, wanted)).name
-            results.append(_result(Bench(wanted, name, reference, maker, held_out, gates, seed)))
+            results.append(_result(Bench(wanted, name, reference, maker, held_out, gates, seed, targets)))
     chosen = max((each for each in results if each.may_be_chosen), key=_gain, default=None)
     return PrecisionOutcome(
         variants=tuple(_variant(each, reference, entry, chosen=each is chosen) for each in results if each.best),

@@ -14,8 +14,10 @@ from onepath.export.robustness.intervals import PerRow
 Answer = NDArray[np.float32]
 """Scores or embeddings `(rows, width)`."""
 
+_BLOCK = 512  # rows whose cosines with all others are held at a time
+
 NOTES: dict[TaskMetric, str] = {
-    "accuracy": "accuracy is the share of rows whose highest score is their target's",
+    "accuracy": "accuracy is the share of rows whose highest score is their target's; one that is not finite is wrong",
     "nearest_neighbour_accuracy": "nearest-neighbour accuracy is the share of rows whose nearest other row, by the"
     " cosine of embeddings with the same modalities present, has the same target",
     "agreement": "agreement is with the same model's answers to the same rows with every modality: the share of rows"
@@ -55,12 +57,13 @@ class Judge:
             return self.agreement(answer)
         targets = np.asarray(self.targets)
         found = answer.argmax(axis=1) if self.metric == "accuracy" else targets[nearest_neighbours(answer)]
-        return _counted(found == targets)
+        return _counted((found == targets) & _finite(answer))
 
     def agreement(self, answer: Answer) -> PerRow:
         """Return how far each row's answer is that of the same row with every modality `(rows,)`."""
         if self.task == "classification":
-            return _counted(answer.argmax(axis=1) == self.reference.argmax(axis=1))
+            equal = answer.argmax(axis=1) == self.reference.argmax(axis=1)
+            return _counted(equal & _finite(answer) & _finite(self.reference))
         cosines: PerRow = (_unit(answer) * _unit(self.reference)).sum(axis=1)
         return cosines
 
@@ -76,10 +79,12 @@ class Judge:
 
 def nearest_neighbours(embeddings: Answer) -> NDArray[np.int64]:
     """Return for each row the index of the other row with the highest cosine, the first of equal ones."""
-    unit = _unit(embeddings)
-    cosines = unit @ unit.T
-    np.fill_diagonal(cosines, -np.inf)
-    nearest: NDArray[np.int64] = cosines.argmax(axis=1)
+    unit, nearest = _unit(embeddings), np.empty(len(embeddings), np.int64)
+    for start in range(0, len(unit), _BLOCK):
+        cosines = unit[start : start + _BLOCK] @ unit.T
+        own = np.arange(len(cosines))
+        cosines[own, start + own] = -np.inf
+        nearest[start : start + _BLOCK] = cosines.argmax(axis=1)
     return nearest
 
 
@@ -87,9 +92,15 @@ def _counted(rows: NDArray[np.bool_]) -> PerRow:
     return rows.astype(np.float64)
 
 
+def _finite(answer: Answer) -> NDArray[np.bool_]:
+    """Return which rows are answers at all; argmax takes NaN for the highest score."""
+    finite: NDArray[np.bool_] = np.isfinite(answer).all(axis=1)
+    return finite
+
+
 def _unit(embeddings: Answer) -> NDArray[np.float64]:
-    """Return rows of length one; a row of zeros stays as it is, and its cosines are 0."""
-    wide = embeddings.astype(np.float64)
+    """Return rows of length one; one of zeros, or that is not finite, is zeros, and its cosines are 0."""
+    wide = np.where(_finite(embeddings)[:, None], embeddings.astype(np.float64), 0.0)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     unit: NDArray[np.float64] = wide / np.where(norms == 0, 1.0, norms)
     return unit

@@ -13,10 +13,12 @@ def relative_error(candidate: Tensor, reference: Tensor) -> float:
     return ((candidate - reference).norm() / reference.norm()).item()
 
 
-def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter and statistic of a model random values, in float64 and eval mode."""
+def randomised(model: nn.Module, seed: int = 0, *kinds: type[nn.Module]) -> nn.Module:
+    """Give the parameters and statistics of a model's modules, or of some kinds of them, random values, in float64."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.double().eval().modules():
+        if not isinstance(module, kinds or nn.Module):
+            continue
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             if not tensor.is_floating_point():
                 continue

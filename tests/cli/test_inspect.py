@@ -1,0 +1,145 @@
+"""What `onepath inspect` shows of bundles, old and new."""
+
+import json
+
+import pytest
+
+from onepath.cli.bundle_tables import print_origins
+from onepath.contract.bundle import MANIFEST, open_bundle
+from onepath.contract.digests import canonical_json
+from onepath.contract.writing import amend_bundle
+from tests.contract import small_bundle
+from tests.contract.test_migration import in_first_schema
+from tests.export.answered_toy import answered
+
+COLUMNS = 100
+
+
+def parts_missing(text, parts):
+    return [part for part in parts if part not in text]
+
+
+@pytest.fixture
+def amended(workspace):
+    """Put files and changes into the bundle, and return its folder."""
+
+    def amend(files=(), **changes):
+        encoded = {name: canonical_json(data) for name, data in dict(files).items()}
+        amend_bundle(workspace / "build/tiny", encoded, lambda manifest: manifest.model_copy(update=changes))
+        return workspace / "build/tiny"
+
+    return amend
+
+
+def test_it_shows_what_a_bundle_takes_and_gives(onepath, workspace):
+    stdout = onepath("inspect", "tiny").stdout
+    assert parts_missing(stdout, ["scores float32 [3]", "uint8 [1, 4, 4]", "low, middle, high"]) == []
+
+
+def test_it_shows_every_part_of_a_built_bundle(onepath):
+    stdout = onepath("inspect", answered()).stdout
+    titles = ["Graphs", "Modalities", "toy: proof chain", "Every comparison", "Answers to 14 golden probes", "Files"]
+    assert [title for title in titles if title not in stdout.splitlines()] == []
+    deployed, variant = (line.split() for line in stdout.splitlines() if line.endswith((" deployed", " variant")))
+    assert (deployed[:2], deployed[-1]) == (["graphs/model.onnx", "fp32"], "deployed")
+    assert (variant[:2], variant[-1]) == (["graphs/fp16.onnx", "fp16"], "variant")
+    stages = ["merge.reference", "merge", "collapse", "cast", "torch", "onnx", "precision:fp16"]
+    shown = [line.split()[0] for line in stdout.splitlines() if " 14 × 3 " in line]
+    assert [stage for stage in shown if stage not in ("fold", "fuse")] == stages
+    assert parts_missing(stdout, ["max_relative", "golden probes, merge to collapse", "0.25", "-0.5"]) == []
+    digests = [entry.sha256[:16] for entry in open_bundle(answered()).manifest.files.values()]
+    assert parts_missing(stdout, digests) == []
+
+
+def test_no_line_is_wider_than_a_terminal(onepath):
+    lines = onepath("inspect", answered()).stdout.splitlines()
+    assert [line for line in lines if len(line) > COLUMNS + 4] == []
+
+
+def test_a_bundle_of_the_first_schema_is_shown(onepath, workspace):
+    path = workspace / "build/tiny"
+    old = in_first_schema(json.loads((path / MANIFEST).read_text()))
+    small_bundle.write_manifest(path, canonical_json(old))
+    found = onepath("inspect", "tiny")
+    assert found.exit_code == 0
+    assert "only the graphs themselves can be measured again" in found.stdout
+
+
+def test_it_gives_everything_as_one_json_object(onepath, workspace):
+    printed = json.loads(onepath("inspect", answered(), "--json").stdout)
+    manifest = json.loads((answered() / MANIFEST).read_text())
+    assert {name: printed[name] for name in manifest} == manifest
+    assert printed["id"] == (answered() / "manifest.sha256").read_text()[:64]
+    assert printed["stages"]["merge.reference"] == [14, 3]
+    assert printed["reports"]["collapse"] == json.loads((answered() / "reports/collapse.json").read_text())
+    assert printed["signature"] is None
+
+
+def test_the_parents_and_who_merged_them_with_which_scales_are_tables(capsys):
+    print_origins(
+        {
+            "parents": {"left": {"build": "models.py:classifier", "sha256": "ab" * 32, "weights": None}},
+            "merges": {"mean": {"method": "linear", "models": {"left": 3.0, "right": 1.0}}},
+            "pathway_scales": {"blocks.0.attn.qkv": 0.0034521, "blocks.1.mlp.fc2": [-0.5, 0.25]},
+        }
+    )
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["left", "abababababababab", "build=models.py:classifier"] in shown
+    assert ["mean", "linear", "models=(left=3,", "right=1)"] in shown
+    assert ["blocks.0.attn.qkv", "0.0034521"] in shown
+    assert ["blocks.1.mlp.fc2", "-0.5+0.25"] in shown
+
+
+MERGES = {
+    "agreed": {
+        "method": "ties",
+        "tensors": [
+            {"name": "first.weight", "method": "ties", "relative_change": 0.222288, "coefficients": {"left": 0.25}}
+        ],
+    },
+    "extended": {"method": "cross_modal", "auxiliaries": [{"model": "base", "scales": {"first.weight": [0.25]}}]},
+}
+PRECISION = {
+    "machine": {"cpu": "A Processor"},
+    "graphs": [
+        {
+            "precision": "int8",
+            "outcome": "chosen",
+            "form": "dynamic",
+            "attempts": [{"form": "dynamic", "problem": "", "speed": [{"rows": 1, "ratio": 3.456}]}],
+        },
+        {
+            "precision": "bf16",
+            "outcome": "dropped",
+            "form": None,
+            "attempts": [{"form": "cast", "problem": "max_abs is 0.3, over 0.1", "speed": []}],
+        },
+    ],
+}
+TUNING = {
+    "measured": [
+        {"name": "int8, 2 × 1", "ratio": 1.5, "is_chosen": True, "is_default": False, "is_on_front": True},
+        {"name": "fp32, 9 × 9", "ratio": 0.5, "is_chosen": False, "is_default": False, "is_on_front": False},
+    ]
+}
+
+
+def test_the_reports_are_tables(onepath, amended):
+    files = {"reports/merges.json": MERGES, "reports/precision.json": PRECISION, "reports/tuning.json": TUNING}
+    stdout = onepath("inspect", amended(files, deployment={"graph_instances": 2})).stdout
+    shown = [line.split() for line in stdout.splitlines()]
+    assert ["first.weight", "ties", "0.22", "left=0.25"] in shown
+    assert ["base", "first.weight", "0.25"] in shown
+    assert ["int8", "chosen", "dynamic", "3.46", "×", "at", "1"] in shown
+    assert ["bf16", "dropped", "cast:", "max_abs", "is", "0.3,", "over", "0.1"] in shown
+    assert ["int8,", "2", "×", "1", "1.50", "chosen"] in shown
+    assert ["graph_instances", "2"] in shown
+    assert "9 × 9" not in stdout
+
+
+@pytest.mark.parametrize("report", [[], {"measured": [{}]}, {"measured": 7}, None])
+def test_a_report_of_another_form_is_named_and_the_rest_is_shown(onepath, amended, report):
+    found = onepath("inspect", amended({"reports/tuning.json": report}))
+    assert found.exit_code == 0
+    assert "reports/tuning.json is in a form that this onepath does not show" in found.stdout
+    assert "\nFiles\n" in found.stdout

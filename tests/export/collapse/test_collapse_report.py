@@ -1,0 +1,101 @@
+"""What the report of a collapse says: FLOPs on an example, rounding errors, and what was left."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from onepath.export.collapse import collapse
+from onepath.export.collapse.report import CollapseReport, FoldedLayer, LeftLayer
+from tests.export.collapse.small_networks import RepVggBlock, normal, randomised
+
+
+def test_flops_are_two_for_each_multiplication_of_the_example() -> None:
+    model = nn.Sequential(nn.Linear(4, 10), nn.Linear(10, 3), nn.ReLU(), nn.Linear(3, 2))
+    _, report = collapse(model, example=(torch.rand(5, 4),))
+    assert (report.flops_before, report.flops_after) == (2 * 5 * (40 + 30 + 6), 2 * 5 * (12 + 6))
+    (entry,) = report.layers
+    assert (entry.flops_before, entry.flops_after) == (2 * 5 * 70, 2 * 5 * 12)
+
+
+def test_a_function_can_make_the_example_call() -> None:
+    model = nn.ModuleDict({"only": nn.Sequential(nn.Linear(4, 10), nn.Linear(10, 3))})
+    _, report = collapse(model, example=lambda module: module["only"](torch.rand(1, 4)))
+    assert (report.flops_before, report.flops_after) == (140, 24)
+
+
+def test_merged_branches_cost_one_of_them() -> None:
+    block = randomised(nn.Sequential(RepVggBlock(4, 4)))
+    _, report = collapse(block, example=(normal(1, 4, 5, 6),))
+    positions, dense, point = 5 * 6, 4 * 4 * 9, 4 * 4
+    assert report.flops_before == 2 * positions * (dense + point)
+    assert report.flops_after == 2 * positions * dense
+    assert (report.layers[-1].flops_before, report.layers[-1].flops_after) == (report.flops_before, report.flops_after)
+
+
+def test_the_products_of_an_attention_are_counted() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).eval()
+    projections, scores, feed_forward = 4 * 8 * 8, 2 * 5 * 8, 2 * 8 * 12
+    _, report = collapse(layer, example=(torch.rand(3, 5, 8),))
+    assert report.flops_before == 2 * 3 * 5 * (projections + scores + feed_forward)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_counting_flops_changes_no_model() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train()
+    collapsed, _ = collapse(model, example=(torch.rand(3, 4),))
+    assert model.training
+    assert collapsed.training
+    assert model[1].num_batches_tracked == 0
+
+
+def test_without_an_example_there_are_no_flops() -> None:
+    _, report = collapse(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)))
+    assert report.flops_before is None
+    assert report.layers[0].flops_before is None
+
+
+def test_the_relative_change_of_a_weight_is_that_of_the_scale_of_its_norm() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, eps=0)).double().eval()
+    model[1].weight.data.fill_(1.5)
+    (entry,) = collapse(model)[1].layers
+    assert entry.relative_change == pytest.approx(0.5)
+    assert entry.error == 0
+
+
+@pytest.mark.parametrize(("precision", "bound"), [(torch.float32, 6e-8), (torch.bfloat16, 4e-3)])
+def test_the_error_is_that_of_one_rounding(precision: torch.dtype, bound: float) -> None:
+    model = randomised(nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))).to(precision)
+    (entry,) = collapse(model)[1].layers
+    assert bound / 10 < entry.error < bound
+
+
+def test_the_report_is_json_and_says_what_was_left() -> None:
+    model = nn.Sequential(nn.Linear(64, 2), nn.Linear(2, 64))
+    _, report = collapse(model)
+    data = json.loads(json.dumps(report.as_json()))
+    assert data["left"][0]["layer"] == "1"
+    assert data["layers"] == []
+    assert data["parameters_before"] == data["parameters_after"] == 322
+
+
+def test_the_report_prints_every_figure() -> None:
+    entry = FoldedLayer(
+        "fc",
+        "linear_pair",
+        "fc and out into one Linear",
+        relative_change=0.25,
+        error=1e-8,
+        parameters_before=9,
+        parameters_after=5,
+        flops_before=20,
+        flops_after=10,
+    )
+    left = LeftLayer("", "batch_norm", "it is in training mode")
+    assert str(CollapseReport((entry,), 12, 8, (left,), 30, 20)).splitlines() == [
+        "fc: fc and out into one Linear, ‖ΔW‖/‖W‖ = 0.25, rounding 1e-08, 9 -> 5 numbers, 20 -> 10 FLOPs",
+        "(model): left by batch_norm, as it is in training mode",
+        "12 -> 8 stored numbers",
+        "30 -> 20 FLOPs",
+    ]

@@ -1,0 +1,100 @@
+"""What a collapsed Lego model no longer computes: repeated encoders, queries of constants, transforms, unpooled rows."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from onepath.export.collapse import collapse
+from onepath.export.collapse.flops import flops_by_module
+from onepath.merging.lego import LegoFuse, LegoMerge
+from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
+
+LATENTS, DISTINCT, WIDTH, HEADS, HEAD_WIDTH, TOKENS, KEYS, FEATURES = 6, 4, 8, 2, 4, 4, 3, 6
+INNER, HIDDEN = HEADS * HEAD_WIDTH, 4 * WIDTH
+
+
+def block_cost(depth: int) -> int:
+    """Multiplications for one row of a collapsed block of four tokens, as its definition says."""
+    encoder = 4 * FEATURES * TOKENS
+    half_of_the_tokens_transform = KEYS * TOKENS * FEATURES
+    reading = 2 * KEYS * FEATURES * INNER + 2 * HEADS * DISTINCT * KEYS * HEAD_WIDTH + DISTINCT * INNER * WIDTH
+    expansion = DISTINCT * WIDTH * 2 * HIDDEN
+    contraction = DISTINCT * HIDDEN * WIDTH
+    queries = (depth - 1) * DISTINCT * WIDTH * INNER  # the first depth's are constants
+    pooled = HIDDEN * WIDTH + WIDTH * 3  # the last contraction and the head see one vector
+    total = encoder + half_of_the_tokens_transform + queries + pooled
+    return total + depth * (reading + expansion) + (depth - 1) * contraction
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_collapsed_block_costs_what_its_definition_needs(depth: int, rows: int) -> None:
+    block = small_block("b", depth=depth)
+    collapsed, report = collapse(block, example=(small_inputs(rows=rows)["b"],))
+    assert report.flops_after == 2 * rows * block_cost(depth)
+    assert report.flops_before > report.flops_after
+    with_queries_each_time = block_cost(depth) + DISTINCT * WIDTH * INNER
+    assert report.flops_after != 2 * rows * with_queries_each_time
+
+
+@pytest.mark.parametrize("order", ["stack", "weave"])
+def test_the_first_queries_of_a_chain_through_blocks_are_constants_and_later_ones_are_not(order: str) -> None:
+    collapsed, _ = collapse(LegoFuse(small_blocks("bc"), order=order))
+    readings = {f"{name}{i}": layer.reading for name in "bc" for i, layer in enumerate(collapsed.chains[name].layers)}
+    assert [name for name, reading in readings.items() if reading.query is None] == ["b0"]
+    assert readings["b0"].queries.shape == (1, DISTINCT, INNER)
+
+
+def models() -> dict[str, nn.Module]:
+    return {
+        "sum": LegoMerge(small_blocks(depth=3), method="sum"),
+        "harmonic": LegoMerge(small_blocks(depth=3), method="harmonic"),
+        "stack": LegoFuse(small_blocks(depth=3), order="stack"),
+        "weave": LegoFuse(small_blocks(depth=3), order="weave"),
+    }
+
+
+@pytest.mark.parametrize("kind", models())
+def test_an_encoder_runs_once_however_many_depths_read_it(kind: str) -> None:
+    collapsed, _ = collapse(models()[kind])
+    encoders = [module for module in collapsed.modules() if hasattr(module, "runs")]
+    assert [encoder.runs for encoder in encoders] == [0, 0, 0]
+    collapsed(small_inputs(), every_pattern(3))
+    assert [encoder.runs for encoder in encoders] == [1, 1, 1]
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self.complex = set(), False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.names.add(str(func))
+        self.complex |= isinstance(result, torch.Tensor) and result.is_complex()
+        return result
+
+
+@pytest.mark.parametrize("kind", models())
+def test_no_transform_and_no_complex_number_is_left(kind: str) -> None:
+    collapsed, _ = collapse(models()[kind])
+    with _Operations() as operations, torch.no_grad():
+        collapsed(small_inputs(), every_pattern(3))
+    assert any("mm" in name for name in operations.names)
+    assert not any("fft" in name for name in operations.names)
+    assert not operations.complex
+
+
+@pytest.mark.parametrize(("method", "vectors"), [("sum", 1), ("mean", 1), ("harmonic", 2 * DISTINCT)])
+def test_sum_and_mean_pool_each_modality_before_they_add_and_other_methods_do_not(method: str, vectors: int) -> None:
+    collapsed, _ = collapse(LegoMerge(small_blocks("bc"), method=method))
+    features = {name: collapsed.encoders[name](values) for name, values in small_inputs("bc", rows=3).items()}
+    assert {feature.numel() for feature in features.values()} == {3 * vectors * WIDTH}
+
+
+def test_a_step_of_flops_is_seen_for_each_modality() -> None:
+    model, inputs = LegoMerge(small_blocks("bc"), method="sum"), small_inputs("bc", rows=3)
+    _, report = collapse(model, example=(inputs, every_pattern(2)))
+    assert report.flops_after < report.flops_before
+    assert flops_by_module(model, (inputs, every_pattern(2)))[""] == report.flops_before
