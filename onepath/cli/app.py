@@ -16,6 +16,7 @@ _OVERVIEW = """\b
 From training to answers:
   onepath plan export/digits/recipe.yaml
   onepath build export/digits/recipe.yaml
+  onepath tune build/digits
   onepath deploy build/digits --repository build/model_repository
   onepath serve build/model_repository
   onepath predict digits --image seven.png --audio seven.wav
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=_OVERVIEW,
 )
-for _command in (plan, build, engine, deploy, serve, predict, score, tune, verify, inspect, sign, doctor):
+for _command in (plan, build, tune, engine, sign, deploy, serve, predict, score, verify, inspect, doctor):
     _name = _command.__name__.rpartition(".")[2]
     app.command(_name, epilog=_command.EXAMPLES, context_settings=_command.CONTEXT)(_command.command)
 

@@ -81,6 +81,7 @@ def command(  # noqa: PLR0913 - each parameter is an option
     from onepath.contract.bundle import open_bundle
     from onepath.server.repository import deploy
     from onepath.server.settings import DeploySettings
+    from onepath.tuning.elsewhere import measured_elsewhere
 
     options = {
         "precision": precision and precision.value,
@@ -98,4 +99,7 @@ def command(  # noqa: PLR0913 - each parameter is an option
     typer.echo(f"deployed {deployed} to {repository}")
     for model in deployment.models:
         typer.echo(f"  {model}")
+    told = measured_elsewhere(opened)
+    if told:
+        typer.echo(f"note: {told}", err=True)
     typer.echo(f"next: onepath serve {repository}")

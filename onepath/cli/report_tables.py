@@ -119,7 +119,7 @@ def _print_robustness(bundle: Bundle) -> None:
     report = robustness_from_bundle(bundle.path)
     if report is not None:
         headings = [wrapped(heading, 18) for heading in table_headings(report)]
-        rows = [[cell.replace(" (", "\n(") for cell in row] for row in table_rows(report)]
+        rows = [[cell.replace(" (", "\n(").replace("), ", ")\n") for cell in row] for row in table_rows(report)]
         print_if_any(f"With modalities missing, on {report.rows} rows", headings, rows)
 
 

@@ -38,7 +38,7 @@ def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str
 
 def print_chain(manifest: Manifest) -> None:
     """Print the proof chain: what each step read and wrote, and the worst of its comparisons at each tolerance."""
-    headings = ("step", "of", "comparisons", "worst error", "tolerance", "reads", "writes")
+    headings = ("step", "of", "count", "worst error", "tolerance", "reads", "writes")
     print_table(f"{manifest.name}: proof chain", headings, chain_rows(manifest.proofs))
 
 
@@ -55,16 +55,6 @@ def chain_rows(proofs: Iterable[ProofStep]) -> list[tuple[str, ...]]:
         for proof in proofs
         for tolerance in dict.fromkeys(each.tolerance for each in proof.measurements)
     ]
-
-
-def print_comparisons(manifest: Manifest) -> None:
-    """Print every comparison of the proof chain."""
-    rows = [
-        (proof.step, proof.subject, each.inputs, f"{each.error:.1e}", f"{each.tolerance:.0e}")
-        for proof in manifest.proofs
-        for each in proof.measurements
-    ]
-    print_table(f"{manifest.name}: every comparison", ("step", "of", "on", "error", "tolerance"), rows)
 
 
 def size_text(size_bytes: int) -> str:

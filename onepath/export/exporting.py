@@ -91,7 +91,7 @@ def export_model(
     served = first_output(run_graph(graph, probes))
     chain = proved_graph(graph, outputs, source, recipe, probes=probes, served=served, work=work, step=step)
     made = step("precision", lambda: precisions_of_graph(chain, source, sources.trained.targets, recipe, probes, work))
-    report = step("robustness", lambda: robustness_of_bundle(name, made.graph_file, assembled, recipe, sources))
+    report = step("robustness", lambda: robustness_of_bundle(name, made, assembled, recipe, sources))
     answers = {**assembled.answers, **collapsed.answers, SERVED: served, **chain.answers, **made.answers}
     files: dict[str, Content] = {
         **_files(collapsed, answers, source, outputs[0].name, export.probes_per_pattern),

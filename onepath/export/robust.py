@@ -10,7 +10,7 @@ from torch import nn
 
 from onepath.contract.robustness import RobustnessReport
 from onepath.export.assemble import Assembled
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.precisions import Precisions
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import MergedBundle
 from onepath.export.recipe.gates import named_patterns
@@ -27,13 +27,13 @@ class Robustness:
 
 
 def robustness_of_bundle(
-    name: str, graph: OnnxFile, assembled: Assembled, recipe: Recipe, sources: Sources
+    name: str, made: Precisions, assembled: Assembled, recipe: Recipe, sources: Sources
 ) -> Robustness:
     """Return the report of the graph that a bundle deploys.
 
     Args:
         name: the bundle's.
-        graph: the one that is deployed.
+        made: has the graph that is deployed.
         assembled: its model and rows.
         recipe: has the gates.
         sources: has the targets, and the encoders to compare with.
@@ -43,7 +43,7 @@ def robustness_of_bundle(
     """
     modalities = [*recipe.modalities]
     report = robustness_report(
-        graph.path,
+        made.graph_file.path,
         source=assembled.source,
         targets=sources.trained.targets,
         task=recipe.task,
@@ -55,6 +55,7 @@ def robustness_of_bundle(
             always=named_patterns(recipe.gates, modalities),
         ),
     )
+    report = report.model_copy(update={"notes": report.notes | {"graph": _graph_note(made)}})
     check_gates(report, recipe.gates, name, modalities=modalities)
     return Robustness(files_of_report(report, name=name), _details(report, recipe))
 
@@ -70,6 +71,13 @@ def _encoders(name: str, assembled: Assembled, recipe: Recipe, sources: Sources)
         elif modality in blocks or modality in trained.blocks:
             found[modality] = sources.block(modality, blocks)
     return found
+
+
+def _graph_note(made: Precisions) -> str:
+    """Return which graph was measured: another may be deployed later, which is worse by what its own gate allows."""
+    measured = f"the figures are those of the graph in {made.graph.precisions}"
+    others = "; ".join(entry.precisions for entry in made.variants)
+    return f"{measured}, and not of the others, in {others}" if others else measured
 
 
 def _details(report: RobustnessReport, recipe: Recipe) -> dict[str, Any]:  # JSON

@@ -29,6 +29,7 @@ def settings_in_full(manifest: Manifest, given: DeploySettings | None) -> Deploy
     """Return settings in which everything is said, so that they and the bundle decide every file of a pipeline.
 
     What a person set counts first, then what the bundle's own deployment settings say, then what suits this machine.
+    Own settings for a CPU say nothing of a GPU, nor the other way round.
 
     Args:
         manifest: the bundle's.
@@ -39,7 +40,10 @@ def settings_in_full(manifest: Manifest, given: DeploySettings | None) -> Deploy
         MissingVariantError: the bundle has no graph of the precision, or no engine where one is required.
     """
     said = {} if given is None else {name: getattr(given, name) for name in given.model_fields_set}
-    settings = _own_settings(manifest).model_copy(update=said).resolved()
+    own = _own_settings(manifest)
+    if "kind" in own.model_fields_set and own.kind != said.get("kind", own.kind):
+        own = DeploySettings()
+    settings = own.model_copy(update=said).resolved()
     graph = graph_of_precision(manifest, settings.precision)
     full = settings.model_copy(update={"precision": graph.precision})
     return full.model_copy(update={"engine": "require" if _takes_engines(manifest, graph, full) else "never"})

@@ -32,19 +32,30 @@ class Verdict(Closed):
 
 def verdicts(found: Iterable[Summary], default: Candidate, goal: Goal, noise: float) -> tuple[Verdict, ...]:
     """Return one verdict for each precision but float32 that was measured with the same settings as float32."""
-    measured = {summary.candidate: summary.figures.score(goal) for summary in found if summary.figures is not None}
-    best: dict[Precision, Verdict] = {}
-    highest: dict[Precision, float] = {}
-    for candidate, score in measured.items():
+    made = []
+    for precision, (mine, reference) in rivals(found, goal).items():
+        ratio, words = score_of(mine, goal) / score_of(reference, goal), mine.candidate.words(default)
+        made.append(Verdict(precision=precision, settings=words, ratio=ratio, result=_result(ratio, noise)))
+    return tuple(made)
+
+
+def rivals(found: Iterable[Summary], goal: Goal) -> dict[Precision, tuple[Summary, Summary]]:
+    """Return for each precision but float32 the best candidate that float32 was measured beside, and that of float32.
+
+    Args:
+        found: what was measured.
+        goal: what is best.
+    """
+    measured = {summary.candidate: summary for summary in found if summary.figures is not None}
+    best: dict[Precision, tuple[Summary, Summary]] = {}
+    for candidate, summary in measured.items():
         precision = candidate.settings.precision or "fp32"
-        rivals = [candidate.changed(precision="fp32", engine=engine) for engine in ("never", "require", "auto")]
-        reference = max((measured[rival] for rival in rivals if rival in measured), default=None)
-        if precision == "fp32" or reference is None or score <= highest.get(precision, 0.0):
-            continue
-        highest[precision], ratio = score, score / reference
-        words = candidate.words(default)
-        best[precision] = Verdict(precision=precision, settings=words, ratio=ratio, result=_result(ratio, noise))
-    return tuple(best[precision] for precision in PRECISIONS if precision in best)
+        same = [candidate.changed(precision="fp32", engine=engine) for engine in ("never", "require", "auto")]
+        beside = [measured[each] for each in same if each in measured]
+        highest = score_of(best[precision][0], goal) if precision in best else 0.0
+        if precision != "fp32" and beside and score_of(summary, goal) > highest:
+            best[precision] = summary, max(beside, key=lambda each: score_of(each, goal))
+    return {precision: best[precision] for precision in PRECISIONS if precision in best}
 
 
 def is_within(summary: Summary, goal: Goal) -> bool:

@@ -39,13 +39,27 @@ class Machine(Closed):
 def this_machine(installation: TritonInstallation) -> Machine:
     """Return the fingerprint of this machine with the Triton that will run on it."""
     return Machine(
-        cpu=cpu_name(_CPU_INFO.read_text(errors="replace") if _CPU_INFO.exists() else ""),
+        cpu=this_cpu(),
         cores=usable_cores(),
         gpus=gpu_names(_GPU_INFO),
         onepath=__version__,
         onnxruntime=_first_version("onnxruntime", "onnxruntime-gpu"),
         triton=triton_version(installation),
     )
+
+
+def this_cpu() -> str:
+    """Return the name of this machine's processor."""
+    return cpu_name(_CPU_INFO.read_text(errors="replace") if _CPU_INFO.exists() else "")
+
+
+def cores_text(cpu: str, cores: int) -> str:
+    """Return a processor and its cores for a person.
+
+    >>> cores_text("AMD EPYC", 1)
+    'AMD EPYC, 1 core'
+    """
+    return f"{cpu}, {cores} core{'s' * (cores != 1)}"
 
 
 def cpu_name(cpuinfo: str) -> str:

@@ -14,7 +14,7 @@ ascent), in the order in which the axes usually pay:
 7. precision once more: the other graphs with the settings found, so that a precision is judged by them as well.
 
 The candidates that came out best are then measured until each has three runs, because the best of many single runs
-is partly luck. Last come other numbers of rows a request, with the chosen settings: they are the clients' choice, and
+is partly luck, and so are those two by which each precision is judged. Last come other numbers of rows a request, with the chosen settings: they are the clients' choice, and
 are shown to them. Every step is a function of what was measured before it, so that a run that is resumed goes on as if
 it had never stopped.
 """
@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from onepath.tuning.candidates import Candidate, Space
-from onepath.tuning.choice import choose, fastest, is_within, score_of
+from onepath.tuning.choice import choose, fastest, is_within, rivals, score_of
 from onepath.tuning.comparing import Summary, default_runs, noise, summaries
 from onepath.tuning.journal import Entry
 from onepath.tuning.settings import Goal
@@ -59,7 +59,12 @@ def next_candidate(space: Space, entries: Sequence[Entry], goal: Goal) -> Candid
         found = summaries(known, space.default)
         around = stage(space, _leader(space, known, goal), found, goal)
         tried += [candidate for candidate in dict.fromkeys(around) if candidate not in tried]
-    return _missing(tried, entries) or _finalist(space, entries, goal) or _other_rows(space, entries, goal)
+    return (
+        _missing(tried, entries)
+        or _finalist(space, entries, goal)
+        or _rival(space, entries, goal)
+        or _other_rows(space, entries, goal)
+    )
 
 
 def default_is_due(entries: Sequence[Entry], default: Candidate, now_s: float) -> bool:
@@ -146,6 +151,12 @@ def _finalist(space: Space, entries: Sequence[Entry], goal: Goal) -> Candidate |
     near = [each for each in ranked if score_of(each, goal) >= _IN_THE_RUNNING * score_of(ranked[0], goal)]
     seldom = [each for each in near if each.runs < _RUNS]
     return min(seldom, key=lambda summary: summary.runs).candidate if seldom else None
+
+
+def _rival(space: Space, entries: Sequence[Entry], goal: Goal) -> Candidate | None:
+    """Return one of two candidates by which a precision is judged, if it was measured too seldom."""
+    pairs = rivals(summaries(entries, space.default).values(), goal).values()
+    return next((each.candidate for pair in pairs for each in pair if each.runs < _RUNS), None)
 
 
 def _other_rows(space: Space, entries: Sequence[Entry], goal: Goal) -> Candidate | None:

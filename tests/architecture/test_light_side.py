@@ -27,14 +27,18 @@ def run(statement: str, refused: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "package", ["contract", "modalities", "clients", "server", "server.launch", "server.repository", "scoring", "cli"]
+    "package",
+    [
+        *("contract", "contract.signatures", "modalities", "clients", "server", "server.launch", "server.repository"),
+        *("scoring", "scoring.rerun", "tuning", "tuning.run", "cli"),
+    ],
 )
 def test_the_serving_side_loads_no_training_package(package):
     done = run(f"import onepath.{package}", TRAINING)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("package", ["contract", "clients", "server", "scoring", "modalities", "cli"])
+@pytest.mark.parametrize("package", ["contract", "clients", "server", "scoring", "tuning", "modalities", "cli"])
 def test_importing_loads_no_decoder_and_no_engine_either(package):
     done = run(f"import onepath.{package}", TRAINING + DECODERS)
     assert done.returncode == 0, done.stderr

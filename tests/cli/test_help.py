@@ -5,7 +5,9 @@ import pytest
 
 from onepath import __version__
 
-COMMANDS = ["plan", "build", "deploy", "serve", "predict", "score", "verify", "inspect", "doctor"]
+COMMANDS = [
+    *("plan", "build", "tune", "engine", "sign", "deploy", "serve", "predict", "score", "verify", "inspect", "doctor"),
+]
 
 
 def test_the_overview_names_every_command(onepath):

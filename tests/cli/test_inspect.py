@@ -53,7 +53,7 @@ def test_it_shows_every_part_of_a_built_bundle(onepath):
 
 def test_no_line_is_wider_than_a_terminal(onepath):
     lines = onepath("inspect", answered()).stdout.splitlines()
-    assert [line for line in lines if len(line) > COLUMNS + 4] == []
+    assert [line for line in lines if len(line) > COLUMNS] == []
 
 
 def test_a_bundle_of_the_first_schema_is_shown(onepath, workspace):

@@ -120,6 +120,14 @@ def test_a_tuned_bundle_is_deployed_with_its_settings_and_what_was_measured_of_i
     assert (again / "out" / "journal.jsonl").read_bytes() == journal
 
 
+def test_on_another_machine_it_is_told_that_the_settings_were_measured_elsewhere(again, tune, onepath, monkeypatch):
+    tune()
+    assert "measured" not in onepath("deploy", "tiny", "-r", "repository").stderr
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    told = onepath("deploy", "tiny", "-r", "repository").stderr
+    assert re.search(r"deployment settings were measured on .*, 1 core, and this is .*, 64 cores: .*`onepath tune", told)
+
+
 def test_a_bound_that_nothing_keeps_is_an_error_that_names_the_fastest_and_writes_nothing(again, tune):
     bundle = files(again / "build")
     done = tune("--latency-ms", "0.001")

@@ -14,8 +14,9 @@ import yaml
 from safetensors.torch import load_file
 
 from onepath.contract.bundle import MANIFEST, open_bundle
-from onepath.contract.errors import BundleIntegrityError, ParityError, RecipeError
+from onepath.contract.errors import BundleIntegrityError, GateError, ParityError, RecipeError
 from onepath.contract.presence import patterns
+from onepath.contract.robustness import robustness_from_bundle
 from onepath.export.build import build
 from onepath.export.progress import SilentProgress
 from onepath.export.proving import prove_merge
@@ -158,6 +159,30 @@ def test_a_step_over_its_tolerance_ends_the_build_and_writes_nothing(tmp_path):
     with pytest.raises(ParityError, match="onnx changed the result"):
         build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())
     assert not [*(tmp_path / "out").glob("*")]
+
+
+def test_a_missed_gate_ends_the_build_and_writes_nothing(tmp_path):
+    recipe = recipe_in(tmp_path, bundles=WORD, gates={"min_accuracy": {"word": 0.5}})
+    with pytest.raises(GateError, match=r"gates\.min_accuracy\.word: accuracy is 33\.3 %"):
+        build(recipe, tmp_path / "out", SilentProgress())
+    assert not [*(tmp_path / "out").glob("*")]
+
+
+def test_the_robustness_report_is_of_the_graph_on_the_held_out_rows_beside_each_encoder(bundles, toy_code):
+    held_out = toy_code.train({"rows": 12}, seed=3, progress=None)
+    source = RowSource(bundles["toy"].manifest.modalities, Path("nowhere"), held_out.rows)
+    report = robustness_from_bundle(bundles["toy"].path)
+    answers = {
+        pattern: scores(bundles["toy"], source.decoded("", source.pattern_rows(pattern, 12)))["scores"].argmax(1)
+        for pattern in patterns(NAMES)
+    }
+    agreements = {pattern: (answer == answers[NAMES]).mean() for pattern, answer in answers.items()}
+    assert len({*agreements.values()}) > 1
+    for pattern, answer in answers.items():
+        assert report.pattern(pattern).agreement.value == round(agreements[pattern], 6)
+        assert report.pattern(pattern).metric.value == round((answer == held_out.targets).mean(), 6)
+    assert set(report.encoders) == set(NAMES)
+    assert report.notes["graph"] == "the figures are those of the graph in fp32"
 
 
 def test_a_wrong_setting_is_told_before_anything_is_trained(tmp_path):

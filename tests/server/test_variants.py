@@ -152,6 +152,15 @@ class TestTheBundlesOwnSettings:
         full = settings_in_full(tuned.manifest, DeploySettings(graph_instances=1, precision="fp32"))
         assert (full.graph_instances, full.precision, full.intra_op_threads) == (1, "fp32", 2)
 
+    def test_for_a_cpu_say_nothing_of_a_gpu(self, tuned):
+        own = {"kind": "cpu", "precision": "int8", "graph_instances": 3, "intra_op_threads": 2}
+        manifest = tuned.manifest.model_copy(update={"deployment": own})
+        found = [settings_in_full(manifest, DeploySettings(kind=kind)) for kind in ("gpu", "cpu")]
+        assert [(each.graph_instances, each.precision, each.intra_op_threads) for each in found] == [
+            (1, "fp32", 1),
+            (3, "int8", 2),
+        ]
+
     def test_leave_what_they_do_not_say_to_this_machine(self, tuned):
         assert settings_in_full(tuned.manifest, None).preprocess_instances == usable_cores()
 

@@ -45,10 +45,17 @@ def test_where_the_default_failed_figures_are_as_measured_and_without_a_ratio():
     assert (found[INT8].figures.rows_per_s, found[INT8].ratio) == (110, None)
 
 
+def defaults(*speeds):
+    """Return runs of the default, with another candidate in between that does not count."""
+    first, *others = ((DEFAULT, speed, 1000 / speed) for speed in speeds)
+    return entries(first, (INT8, 500, 1), *others)
+
+
 @pytest.mark.parametrize("goal", [THROUGHPUT, LATENCY])
-def test_noise_is_the_median_change_of_the_default_from_run_to_run(goal):
-    measured = entries((DEFAULT, 100, 10), (INT8, 500, 1), (DEFAULT, 120, 12), (DEFAULT, 100, 10), (DEFAULT, 300, 30))
-    assert noise(measured, DEFAULT, goal) == pytest.approx(0.2)
+def test_noise_is_what_three_of_four_changes_of_the_default_from_run_to_run_stay_within(goal):
+    assert noise(defaults(100, 120, 100, 120, 360, 300), DEFAULT, goal) == pytest.approx(0.2)
+    assert noise(defaults(100, 120, 100, 150, 100), DEFAULT, goal) == pytest.approx(0.5)
+    assert noise(defaults(100, 178), DEFAULT, goal) == pytest.approx(0.78)
 
 
 @pytest.mark.parametrize("speeds", [(), (100,), (100, 101, 100)])

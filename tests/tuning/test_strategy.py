@@ -93,6 +93,16 @@ def test_the_best_are_measured_three_times():
     assert order.count(FP16) == order.count(DEFAULT) == 1
 
 
+def test_a_precision_is_judged_by_as_many_runs_as_the_best_have_also_where_it_is_not_among_them():
+    def losing(candidate):
+        found = speed(candidate)
+        return found and found * (0.2 if candidate.settings.precision == "int8" else 1)
+
+    for speeds in (losing, speed):
+        order = [each.candidate for each in run(speed=speeds)]
+        assert [order.count(each) for each in (BEST, BEST.changed(precision="fp32"), INT8, FP16)] == [3, 3, 1, 1]
+
+
 def test_other_numbers_of_rows_come_last_with_the_chosen_settings():
     assert [each.candidate for each in run()][-2:] == [BEST.model_copy(update={"rows": rows}) for rows in (4, 8)]
 

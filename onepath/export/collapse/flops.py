@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ Example = tuple[Any, ...] | Callable[[nn.Module], object]
 
 
 def flops_by_module(model: nn.Module, example: Example) -> dict[str, int]:
-    """Return the FLOPs of each module's calls by its path, the whole model's under the empty path.
+    """Return the FLOPs of the calls of each module that was called, by its path; the whole model's under the empty one.
 
     Two for each multiplication of matrix products, convolutions and attentions; element-wise work is not counted. The
     model runs once, in eval mode, on a copy, so that nothing of it changes.
@@ -26,16 +27,28 @@ def flops_by_module(model: nn.Module, example: Example) -> dict[str, int]:
         model: on the device of the example.
         example: see `Example`.
     """
-    model = copy.deepcopy(model).eval()
+    model, counts = copy.deepcopy(model).eval(), Counter[str]()
     with torch.no_grad(), _plain_attention(), FlopCounterMode(display=False) as counter:
+        for path, module in model.named_modules():
+            _count_calls(module, path, counts, counter)
         if callable(example):
             example(model)
         else:
             model(*example)
-    root = type(model).__name__
-    counts = {path: sum(by_op.values()) for path, by_op in counter.get_flop_counts().items()}
-    whole = counts.pop("Global", 0)
-    return {path.removeprefix(f"{root}."): count for path, count in counts.items() if path != root} | {"": whole}
+        return {**counts, "": counter.get_total_flops()}
+
+
+def _count_calls(module: nn.Module, path: str, counts: Counter[str], counter: FlopCounterMode) -> None:
+    """Let a module add what its calls cost to the count of its path."""
+
+    def begin(*_: object) -> None:
+        counts[path] -= counter.get_total_flops()
+
+    def end(*_: object) -> None:
+        counts[path] += counter.get_total_flops()
+
+    module.register_forward_pre_hook(begin)
+    module.register_forward_hook(end)
 
 
 @contextmanager

@@ -18,8 +18,9 @@ GROUP: Group = "onepath.collapse_rules"
 OPT_IN = frozenset({"norm_into_linear"})
 """Rules that a collapse applies only when they are named.
 
-A norm costs the same with its gain as with ones: in ONNX Runtime, folding those of ViT-B/16 changed the time of a call
-by less than two calls differ. Fold them where norms without gains are needed, as before a rotation of the weights.
+A norm costs the same with its gain as with ones: three blocks of ViT-B/16 in ONNX Runtime, on one thread of a CPU, took
+93.6 ms as they were and 94.8 ms with the norms folded (medians of 60 calls in turns). Fold them where norms without
+gains are needed, as before a rotation of the weights.
 """
 
 _KINDS = "across_layers"

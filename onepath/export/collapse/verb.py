@@ -118,7 +118,7 @@ def _with_flops(report: CollapseReport, model: nn.Module, collapsed: nn.Module, 
 
 def _counted(entry: FoldedLayer, before: dict[str, int], after: dict[str, int]) -> FoldedLayer:
     paths = (entry.layer, *entry.parts)
-    if not any(path in before for path in paths) or not any(path in after for path in paths):
-        return entry  # a weight's path, or a module that is never called as one
-    sums = [sum(counts.get(path, 0) for path in paths) for counts in (before, after)]
+    sums = [sum(counts[path] for path in paths if path in counts) for counts in (before, after)]
+    if entry.layer not in before or entry.layer not in after:
+        return entry  # the path of a weight, or of a module that is at another place than it was
     return replace(entry, flops_before=sums[0], flops_after=sums[1])

@@ -31,7 +31,10 @@ _TYPE_ATTRIBUTES = frozenset({"to", "dtype"})  # of Cast, EyeLike, RandomNormal 
 _SHOWN = 5
 _FOURIER = "write a Fourier transform of fixed length as real matrix products"
 _REAL = "keep real and imaginary parts in real tensors"
-_PRESENCE = "mark what is missing by presence or a mask of your own, and choose with torch.where"
+_PRESENCE = (
+    "mark what is missing by presence, choose with torch.where, and give attention a mask of numbers, 0 and "
+    "torch.finfo(dtype).min, rather than of bools"
+)
 _FINITE = "use a finite number, such as torch.finfo(dtype).min in a mask"
 
 _REFUSED = {

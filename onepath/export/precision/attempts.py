@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.onnx_file import OnnxFile
 from onepath.export.precision.forms import Form, forms_of
 from onepath.export.precision.gates import PrecisionGate, PrecisionGates
@@ -98,17 +99,18 @@ class Bench:
 
     def _attempts(self, form: Form) -> Iterator[Attempt]:
         """Yield a form, and while it fails the same with what harms most in float32."""
-        attempt, made = self._tried(form)
+        attempt = self._tried(form)
         yield attempt
-        if not attempt.problem or attempt.judgement is None or made is None:
+        if not attempt.problem or attempt.judgement is None or attempt.made is None:
             return
-        for names in to_leave_out(self._ranked([name for each in made.computed.values() for name in each])):
-            attempt, _ = self._tried(replace(form, without=names))
+        products = [name for names in attempt.made.computed.values() for name in names]
+        for names in to_leave_out(self._ranked(form, products)):
+            attempt = self._tried(replace(form, without=names))
             yield attempt
             if not attempt.problem:
                 return
 
-    def _tried(self, form: Form) -> tuple[Attempt, Made | None]:
+    def _tried(self, form: Form) -> Attempt:
         made: Made | None = None
         try:
             made = self.maker.make(self.wanted, form, self.split, name=self.name)
@@ -118,10 +120,10 @@ class Bench:
         except OSError:  # of a disk that is full, say, which is no property of the graph
             raise
         except Exception as error:  # noqa: BLE001 - of quantiser, checker and engine; it becomes the reason
-            return Attempt(form, problem=" ".join(f"{error}".split())[:400] or type(error).__name__), made
+            return Attempt(form, made, problem=" ".join(f"{error}".split())[:400] or type(error).__name__)
         if not judgement.passes:
             made.remove()
-        return Attempt(form, made, judgement, judgement.reason, parity), made
+        return Attempt(form, made, judgement, judgement.reason, parity)
 
     def _measurable(self, made: Made) -> tuple[Run, str]:
         """Return what the gate is measured with, and how, where that is not the graph itself on a CPU."""
@@ -143,16 +145,14 @@ class Bench:
         found = self._answers(run, rows)
         return judge(expected, found, targets=targets, task=self.held_out.task, gate=self.gate)
 
-    def _ranked(self, products: Sequence[str]) -> list[Group]:
+    def _ranked(self, form: Form, products: Sequence[str]) -> list[Group]:
         """Return groups of products, the most harmful first, by the rows that nothing is measured on."""
         rows = self.split.calibration
         expected = self._answers(run_from_graph(self.reference.path), rows)
-        form = forms_of(self.wanted)[0]
 
         def judged(group: Group) -> Judgement | None:
-            alone = replace(form, without=frozenset(products) - {*group})
             try:
-                made = self.maker.make(self.wanted, alone, self.split, name=self.name, partial=True)
+                made = self._alone(form, frozenset(products) - {*group})
                 judgement = self._judged(self._measurable(made)[0], rows, expected)
             except OSError:
                 raise
@@ -162,6 +162,15 @@ class Bench:
             return judgement
 
         return by_harm(groups_of(products), judged)
+
+    def _alone(self, form: Form, without: frozenset[str]) -> Made:
+        """Return a graph with all but a few products in float32: with dynamic ranges if it can be, which is quicker."""
+        quick = replace(form, ranges=form.ranges and "dynamic", without=without)
+        try:
+            return self.maker.make(self.wanted, quick, self.split, name=self.name, partial=True)
+        except UnsupportedModuleError:  # of a convolution
+            own = replace(form, without=without)
+            return self.maker.make(self.wanted, own, self.split, name=self.name, partial=True)
 
     def _timed(self, tried: Sequence[Attempt]) -> list[Attempt]:
         runs: dict[str, Run] = {}

@@ -66,52 +66,69 @@ def prove_collapse(
     """
     original = in_float64(model)
     plain, report = collapse(cast(nn.Module, original))
-    cast_model = cast(MultimodalModel, copy.deepcopy(plain).float().eval())
-    batches = [source.random(3, seed), source.mixed(1), source.mixed(9), *source.each_pattern(2)]
-    folded = compare(
-        "collapse",
-        reference=lambda batch: run_every_row(original, batch),
-        candidate=lambda batch: run_dispatched(cast(MultimodalModel, plain), batch),
-        batches=[titled(batch, "float64") for batch in batches],
-        tolerance=tolerances.collapse,
-        relative=True,
-    )
-    rounded = compare(
-        "cast to float32",
-        reference=lambda batch: run_dispatched(cast(MultimodalModel, plain), batch),
-        candidate=lambda batch: run_dispatched(cast_model, batch),
-        batches=[titled(batch, "float32 against float64") for batch in batches],
-        tolerance=tolerances.cast,
-        relative=True,
-    )
-    apart = compare(
-        "row independence",
-        reference=partial(row_by_row, partial(run_dispatched, cast(MultimodalModel, plain))),
-        candidate=partial(run_dispatched, cast(MultimodalModel, plain)),
-        batches=[titled(source.mixed(9), "float64, together and each alone"), whole_rows(source, 3)],
-        tolerance=tolerances.collapse,
-        relative=True,
-    )
-    answers: Answers = {}
-    if probes is not None:
-        answers = {
-            before: first_output(run_every_row(original, probes)),
-            "collapse": first_output(run_dispatched(cast(MultimodalModel, plain), probes)),
-            CAST: first_output(run_dispatched(cast_model, probes)),
-        }
-    weights = safetensors_from_model(cast(nn.Module, cast_model))
+    forms = _Forms(original, cast(MultimodalModel, plain), cast(MultimodalModel, copy.deepcopy(plain).float().eval()))
+    measured = forms.measured(source, tolerances, seed)
+    answers: Answers = {} if probes is None else forms.answers(before, probes)
+    weights = safetensors_from_model(cast(nn.Module, forms.rounded))
     proof = ProofStep(
         step="collapse",
         subject="model",
         reads=digest_from_model(model),
         writes=sha256_from_bytes(weights),
-        measurements=folded + apart + rounded + _on_probes(answers, before, tolerances),
+        measurements=measured + _on_probes(answers, before, tolerances),
         notes={
             "parameters_before": report.parameters_before,
             "parameters_after": report.parameters_after,
         },
     )
-    return Collapsed(cast_model, weights, report, proof, answers)
+    return Collapsed(forms.rounded, weights, report, proof, answers)
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """A model before its collapse and after it, in float64, and then cast to float32."""
+
+    original: MultimodalModel
+    plain: MultimodalModel
+    rounded: MultimodalModel
+
+    def measured(self, source: RowSource, tolerances: Tolerances, seed: int) -> tuple[Measurement, ...]:
+        """Return how far the forms are from each other, and the rows of a batch from the same ones alone."""
+        batches = [source.random(3, seed), source.mixed(1), source.mixed(9), *source.each_pattern(2)]
+        run_plain = partial(run_dispatched, self.plain)
+        folded = compare(
+            "collapse",
+            reference=partial(run_every_row, self.original),
+            candidate=run_plain,
+            batches=[titled(batch, "float64") for batch in batches],
+            tolerance=tolerances.collapse,
+            relative=True,
+        )
+        rounded = compare(
+            "cast to float32",
+            reference=run_plain,
+            candidate=partial(run_dispatched, self.rounded),
+            batches=[titled(batch, "float32 against float64") for batch in batches],
+            tolerance=tolerances.cast,
+            relative=True,
+        )
+        apart = compare(
+            "row independence",
+            reference=partial(row_by_row, run_plain),
+            candidate=run_plain,
+            batches=[titled(source.mixed(9), "float64, together and each alone"), whole_rows(source, 3)],
+            tolerance=tolerances.collapse,
+            relative=True,
+        )
+        return folded + apart + rounded
+
+    def answers(self, before: str, probes: Batch) -> Answers:
+        """Return what each form answers to the golden probes."""
+        return {
+            before: first_output(run_every_row(self.original, probes)),
+            "collapse": first_output(run_dispatched(self.plain, probes)),
+            CAST: first_output(run_dispatched(self.rounded, probes)),
+        }
 
 
 def _on_probes(answers: Answers, before: str, tolerances: Tolerances) -> tuple[Measurement, ...]:

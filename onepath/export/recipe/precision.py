@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from onepath.contract.graphs import Precision
 from onepath.contract.nearest import did_you_mean
@@ -36,12 +36,6 @@ class WantedGraph(Closed):
     calibration_rows: int = Field(default=64, ge=1, le=4096)
     machine: Machine | None = None
     choose: Literal["faster", "passing"] = "faster"
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> WantedGraph:
-        if self.int8 == "dynamic" and "int8" in self.precisions and self.target == "gpu":
-            raise ValueError("int8 for a GPU is static: it takes no ranges from running batches")
-        return self
 
     @property
     def overrides(self) -> dict[str, Precision]:
@@ -100,6 +94,8 @@ def _problems(wanted: Sequence[WantedGraph], modalities: Sequence[str]) -> Itera
             if name not in modalities:
                 known = f"known: {', '.join(modalities)}"
                 yield f"{place}.modalities.{name}", f"is no modality here{did_you_mean(name, modalities)}; {known}"
+        if graph.int8 == "dynamic" and "int8" in graph.precisions and graph.target == "gpu":
+            yield f"{place}.int8", "cannot be dynamic for a GPU, which takes no ranges from running batches"
         first = seen.setdefault(_key(graph), index)
         if first != index:
             yield place, f"wants {graph.words}, as export.precision.{first} does"

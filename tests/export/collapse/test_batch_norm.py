@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse import collapse
+from onepath.merging.presets.batch_norm import BatchNorm as OverLastAxis
 from tests.export.collapse.small_networks import TOLERANCE, SmallResNet, normal, randomised, relative_error
 
 RULES = ["batch_norm"]
@@ -82,6 +83,15 @@ def test_a_model_of_timm_with_activations_in_its_norms_keeps_the_activations(vis
     assert relative_error(collapsed(values), model(values)) <= TOLERANCE
 
 
+def test_the_batch_normalization_over_the_last_axis_goes_into_linear_layers() -> None:
+    parts = [nn.Linear(4, 6), OverLastAxis(6), nn.ReLU(), OverLastAxis(6, affine=False), nn.Linear(6, 3)]
+    model, values = randomised(nn.Sequential(*parts)), normal(2, 5, 4)
+    collapsed, report = collapse(model)
+    assert [type(part) for part in collapsed] == [nn.Linear, nn.Identity, nn.ReLU, nn.Identity, nn.Linear]
+    assert relative_error(collapsed(values), model(values)) <= TOLERANCE
+    assert report.left == ()
+
+
 def test_the_collapsed_state_dict_has_a_bias_for_each_norm_and_loads_strictly() -> None:
     collapsed, _ = collapse(randomised(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))))
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity()).double()
@@ -140,9 +150,7 @@ LEFT = {
     ),
     "0 is a ReLU": lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm1d(4)),
     "pads with zeros, which the shift": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=1)),
-    "is a transposed convolution, whose borders": lambda: nn.Sequential(
-        nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 4, 3)
-    ),
+    "is a transposed convolution, whose borders": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 4, 3)),
     "would not be finite": lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).half(),
 }
 

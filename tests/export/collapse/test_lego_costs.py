@@ -1,4 +1,4 @@
-"""What a collapsed Lego model no longer computes: repeated encoders, queries of constants, transforms, unpooled rows."""
+"""What a collapsed Lego model does not compute: encoders again, queries of constants, transforms, unpooled rows."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def block_cost(depth: int) -> int:
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_collapsed_block_costs_what_its_definition_needs(depth: int, rows: int) -> None:
     block = small_block("b", depth=depth)
-    collapsed, report = collapse(block, example=(small_inputs(rows=rows)["b"],))
+    _, report = collapse(block, example=(small_inputs(rows=rows)["b"],))
     assert report.flops_after == 2 * rows * block_cost(depth)
     assert report.flops_before > report.flops_after
     with_queries_each_time = block_cost(depth) + DISTINCT * WIDTH * INNER
@@ -93,7 +93,7 @@ def test_sum_and_mean_pool_each_modality_before_they_add_and_other_methods_do_no
     assert {feature.numel() for feature in features.values()} == {3 * vectors * WIDTH}
 
 
-def test_a_step_of_flops_is_seen_for_each_modality() -> None:
+def test_a_collapsed_merge_costs_less_than_the_merge() -> None:
     model, inputs = LegoMerge(small_blocks("bc"), method="sum"), small_inputs("bc", rows=3)
     _, report = collapse(model, example=(inputs, every_pattern(2)))
     assert report.flops_after < report.flops_before

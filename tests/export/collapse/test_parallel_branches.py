@@ -91,9 +91,7 @@ def test_the_identity_is_a_one_in_the_middle_of_the_kernel() -> None:
 
 
 @pytest.mark.parametrize(("model", "convolutions"), [("repvgg_a0", 22), ("mobileone_s0", 43)])
-def test_a_model_of_timm_is_a_chain_of_single_convolutions(
-    vision_ops: object, model: str, convolutions: int
-) -> None:
+def test_a_model_of_timm_is_a_chain_of_single_convolutions(vision_ops: object, model: str, convolutions: int) -> None:
     import timm
 
     network = randomised(timm.create_model(model, num_classes=3), 0, _BatchNorm)

@@ -148,6 +148,24 @@ def test_a_dynamic_product_computes_what_its_formula_says(tmp_path):
     assert np.abs(found - x @ weight).max() > 1e-3 * np.abs(expected).max()  # it is not float32 after all
 
 
+def test_a_convolution_is_quantised_with_static_ranges_and_takes_no_rows_too(tmp_path):
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(5, 2, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], "c", pads=[1, 1, 1, 1])
+    model = models.model_of([node], {"x": ["n", 2, 6, 6]}, {"y": ["n", 5, 6, 6]}, {"w": weight})
+    graph = onnx_file_from_model(model, tmp_path / "m.onnx")
+    x = random.normal(size=(4, 2, 6, 6)).astype(np.float32)
+    (tmp_path / "q").mkdir()
+    rows = [Batch("", {"x": x}, {})]
+    quantised = static_int8(graph, ["c"], tmp_path / "q" / "m.onnx", rows=rows, machine="cpu")
+    tensors = {tensor.name: tensor for tensor in quantised.model().graph.initializer}
+    assert tensors["w_quantized"].data_type == onnx.TensorProto.INT8
+    assert list(tensors["w_scale"].dims) == [5]
+    exact, found = (ort.InferenceSession(each.path).run(None, {"x": x})[0] for each in (graph, quantised))
+    assert 0 < np.abs(exact - found).max() < 0.05 * np.abs(exact).max()
+    assert ort.InferenceSession(quantised.path).run(None, {"x": x[:0]})[0].shape == (0, 5, 6, 6)
+
+
 def test_for_a_gpu_activations_are_int8_about_zero_and_biases_stay(named, named_file, tmp_path):
     nodes = weighted_products(named.graph, PRODUCTS)
     graph = make("static", named_file, nodes, tmp_path / "m.onnx", machine="gpu").model().graph

@@ -31,8 +31,6 @@ def test_a_list_may_mix_words_and_mappings():
         ([{"modalities": {}}], "default"),
         ([{"default": "int8", "modalites": {}}], "modalites"),
         ([{"default": "int8", "int8": "guess"}], "'auto', 'dynamic' or 'static'"),
-        ([{"default": "int8", "int8": "dynamic", "machine": "gpu"}], "int8 for a GPU is static"),
-        ([{"default": "bf16", "modalities": {"audio": "int8"}, "int8": "dynamic"}], "int8 for a GPU is static"),
     ],
 )
 def test_what_is_no_plan_is_refused_in_words(raw, words):
@@ -46,6 +44,15 @@ def test_a_modality_that_is_not_there_is_named_with_the_nearest():
     assert problem[0] == "export.precision.0.modalities.audoi"
     assert "did you mean 'audio'" in problem[1]
     assert precision_problems(wanted, ["image", "audoi"]) == []
+
+
+@pytest.mark.parametrize("more", [{"machine": "gpu"}, {"modalities": {"audio": "bf16"}}])
+def test_int8_for_a_gpu_cannot_be_dynamic(more):
+    wanted = plan([{"default": "int8", "int8": "dynamic", **more}])
+    ((path, problem),) = precision_problems(wanted, ["audio"])
+    assert path == "export.precision.0.int8"
+    assert "takes no ranges from running batches" in problem
+    assert precision_problems(plan([{"default": "int8", "int8": "dynamic"}]), ["audio"]) == []
 
 
 def test_a_graph_that_is_wanted_twice_is_a_problem():

@@ -16,7 +16,9 @@ from onepath.export.precision.low_nodes import low_nodes
 from onepath.export.precision.lowering import emulate, lower
 from onepath.export.precision.magnitudes import largest_magnitudes, overflowing
 from onepath.export.precision.nodes import heads
+from onepath.export.precision.sessions import run_from_graph
 from onepath.export.proofs import Batch
+from onepath.export.rows import feeds_from_batch
 from tests.export.precision import models
 
 RANDOM = np.random.default_rng(0)
@@ -141,6 +143,19 @@ def test_the_emulation_gives_what_a_16_bit_engine_gives(precision):
     emulate(model, names)
     (found,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     assert np.abs(found - expected).max() < {"bf16": 0.02, "fp16": 0.003}[precision]
+
+
+def test_a_float16_graph_that_a_cpu_can_run_answers_as_its_emulation(named, reference):
+    names, batch = names_of(named, "fp16").names, models.source(8).mixed(8)
+    model = copied(named)
+    lower(model, names, "fp16")
+    feeds = feeds_from_batch(batch)
+    own = ort.InferenceSession(model.SerializeToString()).run(["scores"], feeds)[0]
+    emulate(model, names)
+    emulated = ort.InferenceSession(model.SerializeToString()).run(["scores"], feeds)[0]
+    exact = run_from_graph(reference.path)(batch)["scores"]
+    assert np.abs(own - emulated).max() < 2e-3
+    assert 0 < np.abs(emulated - exact).max() < 5e-3
 
 
 def test_an_operator_that_the_operator_set_does_not_know_in_it_stays_with_a_reason():
