@@ -70,6 +70,9 @@ def command(  # noqa: PLR0913 - each parameter is an option
         int | None,
         typer.Option(min=0, help="How long a request may wait for others to share a batch with. Default: 0."),
     ] = None,
+    require_signature: Annotated[
+        Path | None, typer.Option(help="A public key in PEM, or a folder of them: the bundle must be signed by one.")
+    ] = None,
 ) -> None:
     """Put a bundle into a model repository.
 
@@ -79,6 +82,7 @@ def command(  # noqa: PLR0913 - each parameter is an option
     """
     from onepath.cli.places import bundle_path
     from onepath.contract.bundle import open_bundle
+    from onepath.contract.signatures import require_signature as check_signature
     from onepath.server.repository import deploy
     from onepath.server.settings import DeploySettings
     from onepath.tuning.elsewhere import measured_elsewhere
@@ -94,6 +98,8 @@ def command(  # noqa: PLR0913 - each parameter is an option
     }
     given = DeploySettings.model_validate({name: value for name, value in options.items() if value is not None})
     opened = open_bundle(bundle_path(bundle))
+    if require_signature is not None:
+        check_signature(opened, require_signature)
     deployment = deploy(opened, repository, given)
     deployed = f"{deployment.front_door} {opened.short_id} in {deployment.settings['precision']}"
     typer.echo(f"deployed {deployed} to {repository}")

@@ -67,9 +67,11 @@ def command(  # noqa: PLR0913 - each parameter is an option
         str | None, typer.Option(help="What every row has, such as image+text; all patterns in turn unless given.")
     ] = None,
     kind: Annotated[Kind, typer.Option(help="Where the graph runs.")] = Kind.CPU,
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long it may take.")] = 5.0,
-    window_s: Annotated[float, typer.Option(min=0.1, help="How long the answers of one candidate are counted.")] = 4.0,
-    warm_up_s: Annotated[float, typer.Option(min=0, help="How long its clients ask before that.")] = 1.0,
+    minutes: Annotated[float, typer.Option(min=0.01, max=10_080, help="How long it may take.")] = 5.0,
+    window_s: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="How long the answers of one candidate are counted.")
+    ] = 4.0,
+    warm_up_s: Annotated[float, typer.Option(min=0, max=3600, help="How long its clients ask before that.")] = 1.0,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Measure all anew, or go on with what was measured before.")
     ] = False,

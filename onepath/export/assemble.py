@@ -12,8 +12,9 @@ from onepath.contract.answers import Answers
 from onepath.contract.errors import RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.contract.proofs import ProofStep
+from onepath.contract.stages import MERGE_REFERENCE
 from onepath.export.models.fit import fused_misfit
-from onepath.export.proving import merge_answers, prove_merge, width_of_logits
+from onepath.export.proving import merge_answers, prove_merge, proved_on_probes, width_of_logits
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBundle, models_of
 from onepath.export.recipe.code import run_code
@@ -57,8 +58,9 @@ def assemble(name: str, recipe: Recipe, sources: Sources, rows: RowSource) -> As
     answers: Answers = {}
     if isinstance(bundle, MergedBundle):
         merge = _Merge(bundle, model, sources, source)
-        proofs = sources.merge_step(names, model, merge.proof(recipe))
         answers = merge.answers(recipe)
+        proof = proved_on_probes(merge.proof(recipe), answers, MERGE_REFERENCE, "merge")
+        proofs = sources.merge_step(names, model, proof)
         details = {"method": bundle.method, "head": bundle.head, "weights": dict(bundle.weights)}
     else:
         proofs, details = sources.merge_step(names, model), {bundle.model: bundle.source}

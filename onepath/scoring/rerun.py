@@ -13,6 +13,7 @@ from onepath.contract.distances import WORST_CASE, largest
 from onepath.contract.errors import BundleIntegrityError, ScoringError
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.manifest import Manifest
+from onepath.contract.probe_tolerances import probe_tolerance
 from onepath.contract.probes import ProbeSet
 from onepath.contract.proofs import MAIN_LINE, Measurement, Metric
 from onepath.contract.stages import CAST, RAW_STAGES, SERVED, Link, graph_stage, links_of, stages_of
@@ -60,7 +61,7 @@ def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]
             continue
         checks += _graph_checks(graph, manifest, now, stored)
         if graph is manifest.graph:
-            tolerance = max(manifest.probe_tolerance, _allowed(graph, manifest))
+            tolerance = probe_tolerance(manifest.model_copy(update={"engines": ()}), largest(expected))
             checks.append(compared(graph.file, "now to what the probes expect", (expected, now), tolerance=tolerance))
     return [*checks, _weights_check(bundle), *_not_measured(manifest, stored)]
 
@@ -158,17 +159,6 @@ def _on_probes(link: Link) -> list[Measurement]:
 
 def _by_metric(link: Link) -> dict[Metric, Measurement]:
     return {each.metric: each for each in _on_probes(link)}
-
-
-def _allowed(graph: GraphEntry, manifest: Manifest) -> float:
-    """Return how far the step that made a graph in another precision was allowed to be off, at most."""
-    if graph.is_reference:
-        return 0.0
-    stage = graph_stage(graph, manifest)
-    proofs = [link.proof for link in links_of(manifest) if link.after == stage]
-    return max(
-        (each.tolerance for proof in proofs for each in proof.measurements if each.metric == "max_abs"), default=0
-    )
 
 
 def _as_served(raw: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:

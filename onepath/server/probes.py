@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onepath.contract.errors import ServerUnavailableError
 from onepath.contract.manifest import Manifest
 from onepath.contract.presence import PRESENT, ROW_EMPTY, ROW_OK, pattern_name
+from onepath.contract.probe_tolerances import probe_tolerance
 from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, status_name
-from onepath.server.variants import probe_tolerance
 
 Answer = Mapping[str, NDArray[Any]]
 """Output name to `(rows, …)`."""
@@ -73,7 +73,7 @@ def check_probes(
         front_door=front_door,
         rows=len(probes.rows),
         max_abs_error=max(error for error, _ in first + second),
-        tolerance=probe_tolerance(manifest),
+        tolerance=_tolerance(probes, manifest),
         alone_latency_ms=median(latency for _, latency in second),
         together_latency_ms=median(latency for _, latency in first),
     )
@@ -124,13 +124,13 @@ def _checked(
         raise _failure(front_door, patterns, f"was not answered ({error.message()})") from error
     latency_ms = 1e3 * (time.perf_counter() - began)
     errors = [
-        _row_error({name: array[index] for name, array in answer.items()}, row, front_door, probes.output, manifest)
+        _row_error({name: array[index] for name, array in answer.items()}, row, front_door, probes, manifest)
         for index, row in enumerate(rows)
     ]
     return max(errors), latency_ms
 
 
-def _row_error(answer: Answer, numbered: NumberedProbe, front_door: str, output: str, manifest: Manifest) -> float:
+def _row_error(answer: Answer, numbered: NumberedProbe, front_door: str, probes: ProbeSet, manifest: Manifest) -> float:
     """Return how far the answer to one row is from the stored one."""
     number, row = numbered
     where = f"{number} ({_pattern(row, manifest)})"
@@ -141,14 +141,19 @@ def _row_error(answer: Answer, numbered: NumberedProbe, front_door: str, output:
         raise _failure(front_door, where, f"was answered for presence {answer[PRESENCE].tolist()} ({said or 'unsaid'})")
     if answer[ROW_STATUS].item() != (ROW_OK if row.payloads else ROW_EMPTY):
         raise _failure(front_door, where, f"was answered with row status {answer[ROW_STATUS].item()}")
-    got, expected = answer[output].ravel().astype(np.float64), np.array(row.expected)
+    got, expected = answer[probes.output].ravel().astype(np.float64), np.array(row.expected)
     if got.shape != expected.shape:
         raise _failure(front_door, where, f"was answered with {got.size} values instead of {expected.size}")
     error = float(np.abs(got - expected).max())
-    if not error <= (tolerance := probe_tolerance(manifest)):
+    if not error <= (tolerance := _tolerance(probes, manifest)):
         problem = f"is off by {error:.3g}, over {tolerance:.3g}"
         raise _failure(front_door, where, problem)
     return error
+
+
+def _tolerance(probes: ProbeSet, manifest: Manifest) -> float:
+    numbers = np.abs([value for row in probes.rows for value in row.expected])
+    return probe_tolerance(manifest, float(numbers.max(initial=0.0, where=np.isfinite(numbers))))
 
 
 def _column(rows: Sequence[Probe], modality: str) -> NDArray[np.object_]:

@@ -1,4 +1,4 @@
-"""Which of a bundle's graphs and engines are deployed, with which settings, and how far off the probes they may be."""
+"""Which of a bundle's graphs and engines are deployed, and with which settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from onepath.contract.bundle import MANIFEST
-from onepath.contract.digests import joined_digest
 from onepath.contract.errors import BundleIntegrityError, OnepathError
 from onepath.contract.graphs import EngineEntry, GraphEntry, Precision
 from onepath.contract.manifest import Manifest
@@ -95,30 +94,6 @@ def engines_of_graph(manifest: Manifest, graph: GraphEntry) -> tuple[EngineEntry
             advice="build those of one part again with `onepath engine --split`",
         )
     return tuple(sorted(engines, key=lambda engine: engine.compute_capability))
-
-
-def probe_tolerance(manifest: Manifest) -> float:
-    """Return how far an answer to a probe may be from the stored one, which the float32 graph gave.
-
-    A graph in another precision, and an engine, may be as far off as the steps that made it were allowed to be, in all.
-
-    Args:
-        manifest: as deployed.
-    """
-    parts = [tuple(engine.files.values()) for engine in manifest.engines] or [manifest.graph.files]
-    allowed = [_allowed(manifest, joined_digest(manifest.files[name].sha256 for name in names)) for names in parts]
-    return max(manifest.probe_tolerance, *allowed)
-
-
-def _allowed(manifest: Manifest, digest: str) -> float:
-    """Return the largest absolute difference that the steps from the float32 graph to what has a digest allow."""
-    total = 0.0
-    for step in ("engine", "precision"):
-        proof = next((proof for proof in manifest.proofs if (proof.step, proof.writes) == (step, digest)), None)
-        if proof is not None:
-            total += max((each.tolerance for each in proof.measurements if each.metric == "max_abs"), default=0.0)
-            digest = proof.reads
-    return total
 
 
 def _own_settings(manifest: Manifest) -> DeploySettings:

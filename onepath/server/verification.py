@@ -98,7 +98,13 @@ def manifest_of_pipeline(repository: Path, deployment: Deployment) -> Manifest:
 
 
 def _settings(deployment: Deployment) -> DeploySettings:
-    return DeploySettings.model_validate_json(canonical_json(deployment.settings))
+    """Return the settings of a record, which says all of them: an older onepath's has fewer, and made other names."""
+    settings = DeploySettings.model_validate_json(canonical_json(deployment.settings))
+    unsaid = sorted({*DeploySettings.model_fields} - {*deployment.settings})
+    if unsaid:
+        problem = f"was written by an older onepath, which did not know the settings {', '.join(unsaid)}"
+        raise BundleIntegrityError(DEPLOYMENT, problem, root=deployment.front_door, advice=_ADVICE)
+    return settings
 
 
 def _deployed_manifest(repository: Path, deployment: Deployment) -> Manifest:
@@ -163,6 +169,7 @@ def _says_the_same(repository: Path, name: str, source: Source) -> bool:
     return (
         name.endswith(f"/{CONFIG}")
         and isinstance(written, bytes)
+        and (repository / name).is_file()
         and same_config((repository / name).read_bytes(), written)
     )
 

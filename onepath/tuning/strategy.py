@@ -14,9 +14,9 @@ ascent), in the order in which the axes usually pay:
 7. precision once more: the other graphs with the settings found, so that a precision is judged by them as well.
 
 The candidates that came out best are then measured until each has three runs, because the best of many single runs
-is partly luck, and so are those two by which each precision is judged. Last come other numbers of rows a request, with the chosen settings: they are the clients' choice, and
-are shown to them. Every step is a function of what was measured before it, so that a run that is resumed goes on as if
-it had never stopped.
+is partly luck, and so are those two by which each precision is judged. Last come other numbers of rows a request, with
+the chosen settings: they are the clients' choice, and are shown to them. Every step is a function of what was measured
+before it, so that a run that is resumed goes on as if it had never stopped.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_on_another_machine_it_is_told_that_the_settings_were_measured_elsewhere
     assert "measured" not in onepath("deploy", "tiny", "-r", "repository").stderr
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
     told = onepath("deploy", "tiny", "-r", "repository").stderr
-    assert re.search(r"deployment settings were measured on .*, 1 core, and this is .*, 64 cores: .*`onepath tune", told)
+    assert re.search(r"settings were measured on .*, 1 core, and this is .*, 64 cores: `onepath tune .*tiny`", told)
 
 
 def test_a_bound_that_nothing_keeps_is_an_error_that_names_the_fastest_and_writes_nothing(again, tune):
@@ -135,6 +135,13 @@ def test_a_bound_that_nothing_keeps_is_an_error_that_names_the_fastest_and_write
     assert re.search(r"no settings keep a p95 latency of 0\.001 ms; the fastest, fp32 \d+×1, have", done.stderr)
     assert "fp32" in done.stdout
     assert files(again / "build") == bundle
+
+
+@pytest.mark.parametrize("option", ["--minutes", "--window-s", "--warm-up-s"])
+def test_a_time_without_an_end_is_refused(again, tune, option):
+    done = tune(option, "inf")
+    assert done.exit_code == 2
+    assert option in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from onepath.export.proving import prove_merge
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
+from onepath.scoring.rerun import first_broken, rerun
 
 RECIPE = Path(__file__).parent / "toy_recipe" / "recipe.yaml"
 NAMES = ("picture", "word", "cells")
@@ -135,6 +136,10 @@ def test_probes_hold_every_pattern_and_the_graph_answers_them(bundles):
         )
     assert np.abs(found - bundle.probes.expected()).max() <= bundle.manifest.probe_tolerance
     assert np.abs(found - np.roll(bundle.probes.expected(), 1, axis=0)).max() > bundle.manifest.probe_tolerance
+
+
+def test_every_proof_holds_when_it_is_measured_again(bundles):
+    assert {name: first_broken(rerun(bundle)) for name, bundle in bundles.items()} == dict.fromkeys(bundles)
 
 
 def test_settings_are_written_out_in_full(bundles):

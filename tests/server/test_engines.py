@@ -13,12 +13,13 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 from onepath.contract.bundle import open_bundle
 from onepath.contract.errors import BundleIntegrityError, ServerUnavailableError
 from onepath.contract.manifest import ModalityEntry
+from onepath.contract.probe_tolerances import probe_tolerance
 from onepath.contract.tensors import TensorSpec
 from onepath.export.engine import EngineRequest, build_engine
 from onepath.server import DeploySettings, check_probes, deploy, start_server, verify_repository
 from onepath.server.configs import preprocess_config
 from onepath.server.control import ADMIN_HEADER
-from onepath.server.variants import MissingVariantError, manifest_as_deployed, probe_tolerance, settings_in_full
+from onepath.server.variants import MissingVariantError, manifest_as_deployed, settings_in_full
 from tests.export.engine import dispatched
 from tests.export.engine.standin import StandIn
 from tests.server.conftest import FREE_PORTS
@@ -121,7 +122,8 @@ class TestAWholeEngine:
 
     def test_may_be_as_far_from_the_stored_answers_as_its_graph_and_itself_may_be(self, whole):
         manifest = manifest_as_deployed(whole.manifest, settings_in_full(whole.manifest, REQUIRED))
-        assert probe_tolerance(manifest) == pytest.approx(2e-3 + 1e-2)
+        of_graph, of_engine = 2e-3, 1e-2 / 10  # the engine was seen to be exact on the probes, the graph was not run
+        assert probe_tolerance(manifest) == pytest.approx(of_graph + of_engine)
 
 
 class TestWhichRuns:

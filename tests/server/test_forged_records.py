@@ -7,9 +7,9 @@ import pytest
 from onepath.contract.bundle import digest_line
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import BundleIntegrityError
-from onepath.server import start_server, verify_repository
+from onepath.server import deploy, start_server, verify_repository
 from onepath.server.names import pipeline_id
-from tests.server.conftest import FREE_PORTS, digits_of
+from tests.server.conftest import FREE_PORTS, ONE_EACH, digits_of
 
 RECORD = "tiny/1/deployment.json"
 
@@ -66,16 +66,37 @@ def test_the_names_of_the_models_follow_the_recorded_settings(repository, record
         verify_repository(repository)
 
 
-def test_a_record_without_valid_settings_is_refused_in_words(repository, bundle, record):
-    old = digits_of(bundle)
-    settings = {"graph_instances": "many"}
-    new = pipeline_id(bundle.id, settings)
+def with_settings(repository, bundle, record, settings):
+    """Make a repository one of other settings, its models' names with them."""
+    old, new = digits_of(bundle), pipeline_id(bundle.id, settings)
     for model in record["models"]:
         (repository / model).rename(repository / model.replace(old, new))
-    text = json.dumps(record | {"settings": settings}).replace(old, new)
-    write_record(repository, json.loads(text))
+    write_record(repository, json.loads(json.dumps(record | {"settings": settings}).replace(old, new)))
+
+
+def test_a_record_without_valid_settings_is_refused_in_words(repository, bundle, record):
+    with_settings(repository, bundle, record, {"graph_instances": "many"})
     with pytest.raises(BundleIntegrityError, match=r"deployment\.json .*graph_instances"):
         verify_repository(repository)
+
+
+@pytest.fixture
+def older(repository, bundle, record):
+    """A repository that an onepath wrote which knew neither precisions nor engines."""
+    settings = {name: value for name, value in record["settings"].items() if name not in ("precision", "engine")}
+    with_settings(repository, bundle, record, settings)
+    return repository
+
+
+def test_a_record_of_an_older_onepath_says_what_to_do(older):
+    with pytest.raises(BundleIntegrityError, match=r"older onepath.* engine, precision; deploy the bundle again"):
+        start_server(older, FREE_PORTS)
+
+
+def test_a_pipeline_of_an_older_onepath_is_replaced_by_deploying_again(older, bundle):
+    deployment = deploy(bundle, older, ONE_EACH)
+    assert verify_repository(older) == [deployment]
+    assert {path.name for path in older.iterdir()} == {"tiny", *deployment.models}
 
 
 @pytest.mark.parametrize("name", ["elsewhere/x", "../x", "/x", "tiny-2/1/x", "tiny"])

@@ -10,15 +10,11 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from onepath.contract.errors import BundleIntegrityError, ServerUnavailableError
+from onepath.contract.proofs import Measurement
 from onepath.scoring import LocalEngine
 from onepath.server import DeploySettings, check_probes, deploy, start_server, verify_repository
 from onepath.server.settings import usable_cores
-from onepath.server.variants import (
-    MissingVariantError,
-    manifest_as_deployed,
-    probe_tolerance,
-    settings_in_full,
-)
+from onepath.server.variants import MissingVariantError, manifest_as_deployed, settings_in_full
 from tests.server.bundles import IMAGE_WEIGHT, scores, write_bundle
 from tests.server.calls import ask_grpc, columns
 from tests.server.conftest import FREE_PORTS, ONE_EACH
@@ -128,8 +124,17 @@ def test_a_variant_that_is_farther_off_than_its_gate_is_not_ready(served, coarse
         check_probes(served.grpc_address, "tiny", coarse.probes, manifest)
 
 
-def test_the_float32_graph_is_held_to_the_bundles_tolerance_beside_a_variant(coarse):
-    assert probe_tolerance(coarse.manifest) == 1e-5
+def test_a_variant_that_is_farther_off_than_it_was_seen_to_be_is_not_ready(served, coarse):
+    proofs = [proof if proof.step != "precision" else seen_on_probes(proof, 0.002) for proof in coarse.manifest.proofs]
+    manifest = manifest_as_deployed(coarse.manifest.model_copy(update={"proofs": tuple(proofs)}), INT8)
+    with pytest.raises(ServerUnavailableError, match=r"is off by 0\.016, over 0\.005"):
+        check_probes(served.grpc_address, "tiny", coarse.probes, manifest)
+
+
+def seen_on_probes(proof, error):
+    """Return a proof that was measured on the golden probes as well."""
+    on_probes = Measurement(inputs="golden probes, onnx to precision:int8", error=error, tolerance=0.05)
+    return proof.model_copy(update={"measurements": (*proof.measurements, on_probes)})
 
 
 class TestTheBundlesOwnSettings:

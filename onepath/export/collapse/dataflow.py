@@ -138,7 +138,8 @@ def flow_of(module: nn.Module, leaves: tuple[type, ...] = ()) -> Flow | None:
     A forward that decides by values, or takes a dict or `*args`, cannot be followed; its children may be, each taken to
     be called as a whole. A child that cannot be followed is a leaf of its parent's flow. A multimodal model is not
     followed, as its encoders and its fusion are called one by one; nor is a module without children, where there is
-    nothing to find. Nothing of the module changes, and no hook runs.
+    nothing to find. Nothing of the module changes, and no hook runs. Meanwhile no other thread may run a module, as
+    torch replaces what every module's call does.
 
     Args:
         module: what to look into; in the mode, training or eval, that it is in.

@@ -24,8 +24,8 @@ def linear_pair(module: nn.Module) -> Folding | None:
     Also two convolutions of which one has a kernel of 1, with equal groups. An identity, and a dropout that does not
     act, count as nothing between them.
 
-    Requires: the second is the only one to read the first's output; neither is shared, tied, parametrised or hooked; no
-    border where a padding of one would meet the bias of the other.
+    Requires: layers of torch's classes; the second is the only one to read the first's output; neither is shared, tied,
+    parametrised or hooked; no border where a padding of one would meet the bias of the other.
 
     Ensures: the first is one new layer of torch's class, and in the place of the second is an `nn.Identity`. A
     bottleneck, whose product would cost more multiplications, is left, and so is a pair that is not exactly one layer.
@@ -52,16 +52,25 @@ def linear_pair(module: nn.Module) -> Folding | None:
 
 
 def _reason(flow: Flow, first: str, second: str) -> str | None:
-    one, two = cast(Layer, flow.module(first)), cast(Layer, flow.module(second))
+    """Return why two layers in a row stay two, in words; None if one layer does both."""
     for path in (first, second):
-        obstacle = flow.obstacle(path)
+        obstacle = flow.obstacle(path) or _other_class(flow.module(path))
         if obstacle is not None:
             return f"{path} cannot be folded: {obstacle}"
+    one, two = cast(Layer, flow.module(first)), cast(Layer, flow.module(second))
     if one.weight.dtype != two.weight.dtype or one.weight.device != two.weight.device:
         return "they are of two precisions or on two devices"
-    reason = misfit(one, two)
-    if reason is not None:
-        return reason
+    return misfit(one, two) or _loss(one, two)
+
+
+def _other_class(layer: nn.Module) -> str | None:
+    kind, dtype = type(layer), cast(Layer, layer).weight.dtype
+    if not kind.__module__.startswith("torch.nn."):
+        return f"it is a {kind.__name__}, which may be more than its weight and bias"
+    return None if dtype.is_floating_point else f"its weight is {dtype}"
+
+
+def _loss(one: Layer, two: Layer) -> str | None:
     before, after = costs(one, two)
     if after > before:
         return f"one layer would take {after} multiplications for each position instead of {before}"

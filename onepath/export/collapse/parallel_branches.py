@@ -15,6 +15,7 @@ from onepath.export.collapse.products import like_layer
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
 from onepath.export.collapse.storing import numbers, put, rounding
+from onepath.export.collapse.usage import tensors_of
 
 RULE = "parallel_branches"
 
@@ -27,7 +28,7 @@ def parallel_branches(module: nn.Module) -> Folding | None:
 
     Requires: eval mode and running statistics; kernels that look at the same positions, with equal strides and groups;
     a module that does nothing else with its input, and applies single modules or activations to the sum; nothing in it
-    is shared, tied, parametrised or hooked.
+    is shared, tied, parametrised or hooked. Rows of linear layers with batch normalization are `(rows, features)`.
 
     Ensures: in the place of the module is an `nn.Sequential` of the merged layer, `merged`, whose smaller kernels are
     padded with zeros and whose identity is a one in the middle, and of what the module does with the sum, by its names.
@@ -68,13 +69,16 @@ class _Sums:
     def _obstacle(self, found: Branches) -> str | None:
         if found.tail is None:
             return "it does more than add them, and apply single modules to the sum"
-        reason = obstacle_within(self._root, self._flow.module(found.module))
+        block = self._flow.module(found.module)
+        reason = obstacle_within(self._root, block)
         if reason is not None:
             return reason
         for path in (path for paths in found.branches for path in paths):
             reason = self._flow.obstacle(path) or self._norm_obstacle(path)
             if reason is not None:
                 return f"{path} cannot be folded: {reason}"
+        if any(not tensor.is_floating_point() for _, tensor in tensors_of(block) if tensor.ndim > 0):
+            return "not all its numbers are floating-point numbers"
         several = any(self._has_late_layer(paths) for paths in found.branches)
         return "a branch has more than one layer, or a norm before its layer" if several else None
 

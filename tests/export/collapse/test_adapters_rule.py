@@ -1,5 +1,7 @@
 """`collapse` folds low-rank adapters, wherever they are in a model."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -55,6 +57,17 @@ def test_the_report_tells_what_was_folded_into_what() -> None:
         ("2.weight", "adapted_linear", "1 low-rank adapter of rank 2 into one weight", (1.0,)),
     ]
     assert all(entry.relative_change > 0 for entry in report.layers)
+
+
+def test_a_change_of_zeros_has_no_ratio_and_the_report_is_still_json() -> None:
+    model = nn.Sequential(nn.Linear(5, 4))
+    nn.init.zeros_(model[0].bias)
+    attach_adapters(model, {"0": random_adapter(4, 5, biased=True)})
+    _, report = collapse(model)
+    weight, bias = report.layers
+    assert weight.relative_change > 0
+    assert bias.relative_change is None
+    json.dumps(report.as_json(), allow_nan=False)
 
 
 def test_collapsing_twice_equals_collapsing_once() -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from onepath.export.collapse import collapse
 from onepath.export.collapse.report import CollapseReport, FoldedLayer, LeftLayer
+from onepath.merging.reparameterization import reparameterize
 from tests.export.collapse.small_networks import RepVggBlock, normal, randomised
 
 
@@ -69,6 +70,15 @@ def test_the_error_is_that_of_one_rounding(precision: torch.dtype, bound: float)
     model = randomised(nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))).to(precision)
     (entry,) = collapse(model)[1].layers
     assert bound / 10 < entry.error < bound
+
+
+def test_a_re_parameterised_weight_is_told_with_its_rounding_and_its_numbers() -> None:
+    model = nn.Linear(6, 4).to(torch.bfloat16)
+    reparameterize(model, nn.Linear(6, 4).to(torch.bfloat16))
+    model.parametrizations.weight[0].scale.data.fill_(0.3)
+    (entry,) = collapse(model)[1].layers
+    assert 0 < entry.error < 4e-3
+    assert (entry.parameters_before, entry.parameters_after) == (2 * 24 + 1, 24)
 
 
 def test_the_report_is_json_and_says_what_was_left() -> None:

@@ -94,6 +94,21 @@ def test_tied_layers_stay_two() -> None:
     assert "tied" in report.left[0].reason
 
 
+class Counting(nn.Linear):
+    """A linear layer with something of its own."""
+
+
+def test_a_layer_of_ones_own_class_stays() -> None:
+    collapsed, report = collapse(nn.Sequential(nn.Linear(3, 3), Counting(3, 3)))
+    assert isinstance(collapsed[1], Counting)
+    assert "it is a Counting" in report.left[0].reason
+
+
+def test_complex_weights_stay() -> None:
+    model = nn.Sequential(*(nn.Linear(3, 3, dtype=torch.complex64) for _ in range(2)))
+    assert "complex64" in collapse(model)[1].left[0].reason
+
+
 def test_a_hook_between_the_layers_keeps_them_two() -> None:
     model, seen = nn.Sequential(nn.Linear(3, 3), nn.Identity(), nn.Linear(3, 3)), []
     model[1].register_forward_hook(lambda module, inputs, output: seen.append(output))

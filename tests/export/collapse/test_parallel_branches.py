@@ -168,6 +168,11 @@ def test_a_block_with_a_hook_is_left(wrap) -> None:
     assert report.layers == ()
 
 
+def test_complex_branches_are_left() -> None:
+    model = Sum(*(nn.Linear(3, 3, dtype=torch.complex64) for _ in range(2)))
+    assert "floating-point" in collapse(model)[1].left[0].reason
+
+
 def test_tied_branches_are_left() -> None:
     model = Sum(conv(1), conv(1))
     model.branches[1].weight = model.branches[0].weight

@@ -187,6 +187,30 @@ def test_below_float32_the_sum_is_rounded_once() -> None:
     assert not ((rounded_each_time.double() - exact).abs() <= half_a_step).all()
 
 
+def test_under_autocast_the_products_are_those_without_it() -> None:
+    layer, x = nn.Linear(64, 32), drawn(4, 64, seed=9).float()
+    adapter = random_adapter(32, 64, rank=4)
+    exact = layer.weight.detach().double() + adapter.b @ adapter.a
+    attach_adapters(layer, {"weight": adapter})
+    attached = layer.weight.detach().clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.weight, attached)
+        assert layer(x).dtype == torch.bfloat16
+        (record,) = fold_adapters(layer)
+    assert torch.equal(layer.weight, attached)
+    assert record.error <= 1e-7
+    assert (exact.bfloat16() - exact).abs().max() > 1e-3
+
+
+def test_a_layer_at_two_paths_is_told_by_its_first() -> None:
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    attach_adapters(model, {"2": random_adapter(4, 4, biased=True)})
+    assert list(attached_adapters(model)) == ["0.weight"]
+    assert [entry.parameter for entry in fold_adapters(model)] == ["0.weight", "0.bias"]
+    assert model[0] is model[2]
+
+
 def test_the_record_tells_ranks_scales_and_the_relative_change() -> None:
     layer = plain_linear(3, 5)
     adapters = [random_adapter(3, 5, rank=2, seed=1, alpha=1), random_adapter(3, 5, rank=1, seed=2, biased=True)]

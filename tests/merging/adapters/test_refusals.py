@@ -41,6 +41,13 @@ def with_nan() -> nn.Sequential:
     return model
 
 
+def repeating() -> nn.Sequential:
+    """One row of numbers in memory, which is each row of the weight."""
+    model = two_layers()
+    model[1].weight = nn.Parameter(torch.ones(1, 4).expand(4, 4))
+    return model
+
+
 def reparameterized() -> nn.Sequential:
     model = two_layers()
     reparameterize(model, two_layers())
@@ -52,6 +59,7 @@ ATTACHMENTS = {
     "no bias": (two_layers, "1", random_adapter(4, 4, biased=True), "shifts its bias, and it has none"),
     "unknown": (two_layers, "2", random_adapter(4, 4), "no layer with a weight"),
     "tied": (tied, "0", random_adapter(4, 4), "tied with another layer's"),
+    "repeating": (repeating, "1", random_adapter(4, 4), "several of its values lie at one place in memory"),
     "not finite": (with_nan, "0", random_adapter(4, 4), "NaN or infinite"),
     "parametrised": (reparameterized, "0", random_adapter(4, 4), "already parametrised by something else"),
     "no data": (lambda: two_layers().to("meta"), "0", random_adapter(4, 4), "no data"),
@@ -199,6 +207,32 @@ def test_new_adapters_have_a_rank_and_a_layer() -> None:
         new_adapters(two_layers(), ["0"], rank=0)
     with pytest.raises(UnsupportedModuleError, match="no layer with a weight"):
         new_adapters(two_layers(), ["5"], rank=1)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.LayerNorm(4), "weight of a LayerNorm takes no low-rank adapter"),
+        (nn.Embedding(4, 4), "weight of a Embedding takes no low-rank adapter"),
+        (nn.Conv2d(4, 4, 1, groups=2), "grouped convolution"),
+        (nn.LazyLinear(4), "its weight has no data"),
+    ],
+)
+def test_new_adapters_are_made_for_layers_that_take_some(layer: nn.Module, reason: str) -> None:
+    with pytest.raises(UnsupportedModuleError, match=reason):
+        new_adapters(nn.Sequential(layer), ["0"], rank=2)
+
+
+def test_a_layer_whose_weight_is_computed_is_not_narrowed() -> None:
+    model = two_layers()
+    attach_adapters(model, {"0": random_adapter(4, 4)})
+    with pytest.raises(UnsupportedModuleError, match="its weight is computed"):
+        narrowed_linear(model[0], 2)
+    with pytest.raises(UnsupportedModuleError, match="its weight is computed"):
+        narrowed_linear(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), 2)
+    fold_adapters(model)
+    assert torch.equal(narrowed_linear(model[0], 2).weight, model[0].weight[:, :2])
 
 
 def test_a_generated_adapter_of_another_size_is_refused() -> None:
