@@ -53,8 +53,12 @@ def _saved(name: str) -> dict[str, Any] | None:  # JSON
 
 
 def _missed(name: str, record: Mapping[str, Any]) -> list[str]:  # JSON
-    """Return the limits that figures miss, in words; the digits' gate is held by the build itself."""
-    if name != "vit" or not record["limits_apply"]:
+    """Return the limits that figures miss, in words."""
+    if name == "digits":
+        limit = record["gate"]["gate"]["accuracy_loss"]
+        losses = {pattern: each["loss"] for pattern, each in record["accuracy"].items()}
+        return [f"{pattern} loses {loss:.4f}, over {limit:g}" for pattern, loss in losses.items() if loss > limit]
+    if not record["limits_apply"]:
         return []
     return [
         f"{what}: {each['ratio']:.2f}, and at least {each['limit']:g} is asked"

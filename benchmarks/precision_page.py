@@ -40,9 +40,10 @@ export:
 **int8** is ONNX Runtime's quantisation with signed weights and a scale for each output channel. Unsigned
 weights miss the fast kernels and gain nothing. `dynamic` takes the range of activations from each batch as it
 runs, so that a row's last digits depend on its company; `static` takes it from held-out rows, and keeps a row's
-answer its own. `auto` tries both and keeps the faster one that passes. Convolutions are quantised in the static
-form alone. Where the gate fails, each product is computed in int8 alone to find those that it harms most (a
-spectrum before a logarithm, the logits), and these stay in float32.
+answer its own. `auto` tries both and keeps the faster one that passes, `static` where they are about even.
+Convolutions are quantised in the static form alone. Where the gate fails, each product is computed in int8 alone to
+find those that it harms most (a spectrum before a logarithm, the logits), and these stay in float32. On a CPU
+without VNNI, sums of uint8 by int8 products can saturate: build where you serve, or mind the golden probes.
 
 **bf16 and fp16** are written into the graph, because TensorRT 11 has no flags for them: products, and what is
 element-wise between two of them, with `Cast` on every edge that crosses. Norms, softmax, reductions, what leads

@@ -32,10 +32,11 @@ def command(
     ] = Precision.FP32,
     opt_rows: Annotated[int, typer.Option(min=1, help="The number of rows to tune it for.")] = 8,
     workspace_gib: Annotated[
-        float, typer.Option(min=0.001, help="The most memory that a layer may use on the side.")
+        float, typer.Option(min=0.001, max=1024, help="The most memory that a layer may use on the side.")
     ] = 4.0,
     timing_cache: Annotated[
-        Path | None, typer.Option(help="A file of measured times: read where it is there, written afterwards.")
+        Path | None,
+        typer.Option(help="A file of measured times: read where it is there, written afterwards.", dir_okay=False),
     ] = None,
     split: Annotated[bool, typer.Option("--split", help=_SPLIT_HELP)] = False,
 ) -> None:

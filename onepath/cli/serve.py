@@ -92,13 +92,17 @@ def _repository(source: Path | None) -> Iterator[Path]:
     from onepath.cli.places import is_bundle, repository_path
     from onepath.contract.bundle import open_bundle
     from onepath.server.repository import deploy
+    from onepath.tuning.elsewhere import measured_elsewhere
 
     if source is None or not is_bundle(source):
         yield repository_path(source)
         return
     with tempfile.TemporaryDirectory(prefix="onepath-repository-") as folder:
-        repository = Path(folder) / "model_repository"
-        deploy(open_bundle(source), repository)
+        repository, bundle = Path(folder) / "model_repository", open_bundle(source)
+        deploy(bundle, repository)
+        told = measured_elsewhere(bundle)
+        if told:
+            typer.echo(f"note: {told}", err=True)
         yield repository
 
 

@@ -18,8 +18,8 @@ def probe_tolerance(manifest: Manifest, largest: float = 1.0) -> float:
     """Return how far an answer to a probe may be from the expected one, as an absolute difference.
 
     What is not the float32 graph may be twice as far off as each step that made it was seen to be on these very probes,
-    at least a tenth of what that step was allowed, and at most all of it. A step that was not measured on them may be as
-    far off as it was allowed to be.
+    at least a tenth of what that step was allowed, and at most all of it; which is also what counts of a step that was
+    not measured on them.
 
     Args:
         manifest: whose graph and engines are those that answer.

@@ -38,6 +38,10 @@ class RowDispatch(nn.Module):
             present: bool `(rows,)`.
         """
         index = torch.nonzero(present).squeeze(1)
+        if torch.compiler.is_exporting():
+            # As of every symbolic size, torch may take it that there are several: layers such as BatchNorm ask. That the
+            # graph is right for one row and for none is proved afterwards.
+            torch._check(index.shape[0] > 1)
         encoded = self.encoder(values.index_select(0, index))
         table = self.absent.to(encoded.dtype).expand(present.shape[0], *self.absent.shape)
         return table.index_copy(0, index, encoded)

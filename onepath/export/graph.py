@@ -19,6 +19,7 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec, state_name
 from onepath.export.diagnosis import check_graph_is_clean, refusal_from_failure
 from onepath.export.dispatch import PresenceGraph
+from onepath.export.masked_attention import without_nan_guards
 from onepath.export.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
 
 ROWS = "rows"
@@ -78,6 +79,7 @@ def onnx_file_from_graph(
             treat differently (a Fourier transform, complex numbers, something that depends on NaN).
     """
     model = _exported(graph, specs, outputs, opset).model
+    without_nan_guards(model)
     check_graph_is_clean(model)  # while its nodes still say which line they come from
     model.ir_version = ir_version
     for value in (*model.graph.inputs, *model.graph.outputs):

@@ -23,7 +23,8 @@ from onepath.export.proving import prove_merge
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
-from onepath.scoring.rerun import first_broken, rerun
+from onepath.scoring.checks import first_broken
+from onepath.scoring.rerun import rerun
 
 RECIPE = Path(__file__).parent / "toy_recipe" / "recipe.yaml"
 NAMES = ("picture", "word", "cells")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from torch import nn
 
 from onepath.export.collapse.report import FoldedLayer
@@ -26,7 +28,7 @@ def adapted_linear(module: nn.Module) -> Folding | None:
             entry.parameter,
             "adapted_linear",
             _title(entry),
-            entry.relative_change,
+            entry.relative_change if isfinite(entry.relative_change) else None,  # of zeros
             entry.scales,
             error=entry.error,
             parameters_before=entry.numbers_before,

@@ -27,14 +27,14 @@ class FoldedLora:
         weight: in the base layer's precision and layout.
         bias: the same; None where the layer has none.
         scales: of the adapters, in the order in which they act.
-        relative_change: ‖ΔW‖/‖W‖.
+        relative_change: ‖ΔW‖/‖W‖; None where W was zero.
         error: ‖stored − exact‖/‖exact‖ of the weight.
     """
 
     weight: Tensor
     bias: Tensor | None
     scales: tuple[float, ...]
-    relative_change: float
+    relative_change: float | None
     error: float
 
 
@@ -74,7 +74,7 @@ def folded_lora(path: str, layer: Any, adapters: tuple[str, ...]) -> FoldedLora:
         stored,
         _stored_bias(path, base, shift, any(_own_bias(layer, name) is not None for name in adapters)),
         tuple(float(layer.scaling[name]) for name in adapters),
-        relative(total - plain, plain),
+        relative(total - plain, plain) if plain.any() else None,
         relative(_outputs_first(base, wide(stored)) - total, total),
     )
 
@@ -162,6 +162,12 @@ def _check_adapter(path: str, layer: Any, name: str) -> None:  # Any: a class of
             f"its adapter {name!r} is LoRA's {variant.removesuffix('Variant')}, which is not known to be linear with "
             "one stored scale",
             "convert it to plain LoRA, or merge it with merge_and_unload()",
+        )
+    if variant not in _DORA_VARIANTS and getattr(layer, "use_dora", {}).get(name):
+        raise UnsupportedModuleError(
+            path,
+            f"its adapter {name!r} is DoRA of a release of PEFT that keeps it elsewhere",
+            "load it with peft 0.17 or later, or merge it with merge_and_unload()",
         )
     if name in layer.lora_A:
         _check_modules(path, layer, name)

@@ -11,13 +11,21 @@ from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.peft_layer import FoldedLora, folded_lora
-from onepath.export.collapse.peft_modules import is_lora_layer, peft_kinds, wrapped_module
+from onepath.export.collapse.peft_modules import (
+    is_lora_layer,
+    peft_kinds,
+    refuse_changed,
+    refuse_passed_by,
+    wrapped_module,
+)
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.export.collapse.storing import numbers
-from onepath.export.collapse.tracing import has_hooks
 from onepath.merging.adapters.checks import check_untied
 from onepath.merging.reparameterization.weights import WeightAddress
+
+_NOTES = ("peft_config", "_hf_peft_config_loaded")
+"""What PEFT, and transformers where a model took adapters itself, note on the base model."""
 
 
 def peft_lora(module: nn.Module) -> Folding | None:
@@ -27,7 +35,9 @@ def peft_lora(module: nn.Module) -> Folding | None:
     already are not merged again. PEFT is told by the names of classes and never imported.
 
     Requires: LoRA, rsLoRA or DoRA on plain linear layers, convolutions of one group and embeddings, none of them tied;
-    no dropout that acts, no hooks on what goes away, no other method of PEFT beside it.
+    no dropout that acts, no hooks on what goes away, no forwards or classes of one's own, no other method of PEFT
+    beside it; a
+    model that calls its layers, and does not read their weights alone, as torch's attention does.
 
     Ensures: no class of PEFT is left; the keys, order, shapes, precisions and flags are the base model's; sums made in
     float64 and rounded once.
@@ -38,7 +48,8 @@ def peft_lora(module: nn.Module) -> Folding | None:
     plain = walk.unwrapped(module, "")
     walk.store()
     for part in plain.modules():
-        part.__dict__.pop("peft_config", None)  # PEFT's note on the base model
+        for note in _NOTES:
+            part.__dict__.pop(note, None)
     return Folding(plain, tuple(walk.layers()))
 
 
@@ -65,7 +76,9 @@ class _Unwrapping:
             return self._done[id(module)]
         result = self._plain(module, path)
         self._done[id(module)] = self._done[id(result)] = result
-        for name, child in list(result.named_children()):
+        for name, child in list(result._modules.items()):  # a shared child under each of its names
+            if child is None:
+                continue
             plain = self.unwrapped(child, f"{path}.{name}" if path else name)
             if plain is not child:
                 result._modules[name] = plain
@@ -98,7 +111,7 @@ class _Unwrapping:
 
     def _plain(self, module: nn.Module, path: str) -> nn.Module:
         while peft_kinds(module):
-            _refuse_hooks(path, module)
+            refuse_changed(path, module)
             if is_lora_layer(module):
                 self._fold(module, path)
                 module = cast(Any, module).base_layer  # a class of peft
@@ -114,8 +127,10 @@ class _Unwrapping:
         values = None
         if names:
             _refuse_shared(self._model, layer, path)
-            for part in (layer.base_layer, *layer.lora_A.modules(), *layer.lora_B.modules()):
-                _refuse_hooks(path, part)
+            refuse_passed_by(self._model, layer, path)
+            own = (layer.lora_A, layer.lora_B, layer.lora_dropout)
+            for part in (layer.base_layer, *(part for group in own for part in group.modules())):
+                refuse_changed(path, part)
             values = folded_lora(path, layer, names)
         counts = numbers(layer), numbers(layer.base_layer)
         self._folded.append(_Folded(path, layer.base_layer, values, _title(layer, names), counts))
@@ -137,15 +152,6 @@ def _title(layer: Any, names: tuple[str, ...]) -> str:  # Any: a class of peft
     if layer.merged:
         return f"LoRA adapters {', '.join(layer.merged_adapters)} were merged already, and are taken off"
     return f"LoRA adapters dropped, as they are {'disabled' if layer.disable_adapters else 'not active'}"
-
-
-def _refuse_hooks(path: str, module: nn.Module) -> None:
-    if has_hooks(module):
-        raise UnsupportedModuleError(
-            path or "this model",
-            f"a hook is on its {type(module).__name__}, and would see or change other values after the fold",
-            "remove the hook, or put it on the plain layer afterwards",
-        )
 
 
 def _refuse_shared(model: nn.Module, layer: Any, path: str) -> None:  # Any: a class of peft

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 
 from onepath.export.collapse.affine import Affine, before_layer, pads_with_zeros
 from onepath.export.collapse.dataflow import Flow, flow_of
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
-from onepath.export.collapse.storing import Exact, Layer, channels_in, numbers, put, store
+from onepath.export.collapse.storing import Exact, Layer, channels_in, numbers, put, relative, store, wide
 from onepath.merging.encoders.pixels import CastInput, PixelNormalization
 
 RULE = "pixel_normalization"
@@ -31,13 +33,15 @@ def pixel_normalization(module: nn.Module) -> Folding | None:
 
     Ensures: the layer takes pixels as they are, and keeps its class; it gets a bias if it had none. In the place of the
     normalisation is a `CastInput`, which the state dict names: the weights must not be loaded into a model that still
-    normalises. One that cannot be folded exactly is left.
+    normalises. One that cannot be folded exactly is left, and one whose weights would lose digits that their precision
+    has, as fp16 does of small ones.
     """
     kinds = tuple(dict.fromkeys(type(part) for part in module.modules() if _is_normalization(part)))
-    flow = flow_of(module, kinds) if kinds else None
-    if flow is None:
+    if not kinds:
         return None
-    folds = [_fold(module, flow, path) for path in flow.paths(*kinds)]
+    flow = flow_of(module, kinds)
+    folds = [_fold(module, flow, path) for path in flow.paths(*kinds)] if flow is not None else []
+    folds += _missed(module, flow, kinds)
     layers = tuple(entry for entry in folds if isinstance(entry, FoldedLayer))
     left = tuple(entry for entry in folds if isinstance(entry, LeftLayer))
     return Folding(module, layers, left) if folds else None
@@ -57,8 +61,9 @@ def _fold(root: nn.Module, flow: Flow, path: str) -> FoldedLayer | LeftLayer:
     if affine is None:
         return LeftLayer(path, RULE, f"its channels are not known to be those that {taker} takes")
     exact = before_layer(cast(Layer, layer), affine)
-    if not exact.fits(cast(Layer, layer).weight.dtype):
-        return LeftLayer(path, RULE, f"the weight of {taker} would not be finite in its precision")
+    loss = _loss(exact, cast(Layer, layer).weight.dtype)
+    if loss is not None:
+        return LeftLayer(path, RULE, f"the weight of {taker} {loss}")
     return _stored(root, path, taker, exact)
 
 
@@ -77,6 +82,33 @@ def _stored(root: nn.Module, path: str, taker: str, exact: Exact) -> FoldedLayer
         parameters_before=before,
         parameters_after=numbers(layer),
     )
+
+
+def _missed(root: nn.Module, flow: Flow | None, kinds: tuple[type, ...]) -> list[LeftLayer]:
+    """Return the normalisations that are not called once, but those in parts that are offered by themselves."""
+    found = flow.paths(*kinds) if flow is not None else []
+    closed = flow.containers() if flow is not None else [name for name, _ in root.named_children()]
+    offered = [path for path in closed if any(isinstance(part, _LAYERS) for part in root.get_submodule(path).modules())]
+    left = []
+    for path, part in root.named_modules():
+        if path in found or not _is_normalization(part) or _is_in(path, offered):
+            continue
+        reason = None if flow is None or _is_in(path, closed) else flow.obstacle(path)
+        left.append(LeftLayer(path, RULE, reason or "what is around it cannot be followed"))
+    return left
+
+
+def _is_in(path: str, parts: Sequence[str]) -> bool:
+    return any(path.startswith(f"{part}.") for part in parts)
+
+
+def _loss(exact: Exact, dtype: torch.dtype) -> str | None:
+    """Return what is lost in a precision, in words; None where it is no more than its rounding."""
+    if not exact.fits(dtype):
+        return "would not be finite in its precision"
+    if relative(wide(exact.weight.to(dtype)) - exact.weight, exact.weight) > torch.finfo(dtype).eps:
+        return f"would lose digits, as {str(dtype).removeprefix('torch.')} has fewer for numbers that small"
+    return None
 
 
 def _taker(flow: Flow, path: str) -> tuple[str | None, bool]:
@@ -129,6 +161,8 @@ def _unfit_layer(layer: nn.Module) -> str | None:
         return f"it is a {type(layer).__name__}"
     if isinstance(layer, _ConvNd) and pads_with_zeros(layer):
         return "it pads with zeros, which are the mean's where the pixels are normalised, and black where they are not"
+    if is_lazy(layer.weight) or layer.weight.is_meta:
+        return "its weight has no data"
     if not layer.weight.is_floating_point():
         return f"its weight is {layer.weight.dtype}"
     return None

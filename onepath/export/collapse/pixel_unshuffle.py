@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -30,10 +31,14 @@ def pixel_unshuffle(module: nn.Module) -> Folding | None:
     the factor does not divide, which the unshuffle refuses, are cut off at their end. What cannot be folded is left.
     """
     flow = flow_of(module)
+    if flow is None and type(module) is nn.PixelUnshuffle:
+        return Folding(module, (), (LeftLayer("", RULE, "what is around it cannot be followed"),))
     if flow is None:
         return None
     projectors = [path for path, part in module.named_modules() if type(part) is PixelUnshuffleProjector]
-    folds = [_pair(module, flow, path) for path in flow.paths(nn.PixelUnshuffle)]
+    once = flow.paths(nn.PixelUnshuffle)
+    folds = [_pair(module, flow, path) for path in once]
+    folds += [LeftLayer(path, RULE, flow.obstacle(path) or "") for path in _called_otherwise(module, flow, once)]
     for path in projectors:
         entry = _projector(module, flow, path)
         folds.append(entry)
@@ -43,6 +48,13 @@ def pixel_unshuffle(module: nn.Module) -> Folding | None:
     layers = tuple(entry for entry in folds if isinstance(entry, FoldedLayer))
     left = tuple(entry for entry in folds if isinstance(entry, LeftLayer))
     return Folding(module, layers, left) if folds else None
+
+
+def _called_otherwise(root: nn.Module, flow: Flow, once: Sequence[str]) -> list[str]:
+    """Return the unshuffles that are not called once, but those in parts that are offered by themselves."""
+    closed = tuple(f"{path}." for path in flow.containers())
+    unshuffles = [path for path, part in root.named_modules() if type(part) is nn.PixelUnshuffle]
+    return [path for path in unshuffles if path not in once and not path.startswith(closed)]
 
 
 def _projector(root: nn.Module, flow: Flow, path: str) -> FoldedLayer | LeftLayer:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onepath.contract.errors import OnepathError
+from onepath.contract.errors import OnepathError, UnsupportedModuleError
 from onepath.contract.graphs import Precision
+from onepath.export.engine.products import UNKNOWN
 
 Json = Any  # parsed, of a form that this module checks
 
@@ -30,7 +31,7 @@ _TYPES: tuple[tuple[str, str], ...] = (
 )
 """Precision to how its type is written, the narrowest first: `Half`, or `Row major linear FP16 format`."""
 _PRODUCT_LAYER = re.compile(r"gemm|matrix_?multiply|matmul|conv|fully_?connected", re.IGNORECASE)
-_PRODUCT_KERNEL = re.compile(r"gemm|xmma|cutlass|mha|fprop|dgrad|matmul", re.IGNORECASE)
+_PRODUCT_KERNEL = re.compile(r"gemm|xmma|cutlass|mha|fprop|dgrad|matmul|(?-i:__myl_([A-Z][a-z]+)*Fc)", re.IGNORECASE)
 _BOOKKEEPING = re.compile(r"reformat|shuffle|noop|constant|signal|wait|shape", re.IGNORECASE)
 _SHOWN = 5
 
@@ -60,11 +61,13 @@ class Audit:
         counts: precision to how many there are, the most frequent first.
         share: of those in the asked precision.
         least: what the share had to be.
+        in_graph: how many products the graph has, of which several may be one in the engine.
     """
 
     counts: Mapping[str, int]
     share: float
     least: float
+    in_graph: int
 
 
 class EngineAuditError(OnepathError):
@@ -74,7 +77,7 @@ class EngineAuditError(OnepathError):
     offenders: tuple[str, ...]
 
     def __init__(self, precision: str, audit: Audit, offenders: Sequence[Layer]) -> None:
-        found = ", ".join(f"{count} in {name}" for name, count in audit.counts.items()) or "none at all"
+        found = _in_words(audit.counts) or "none at all"
         first = "".join(f"\n  {layer.name} ({layer.kind}): {layer.precision}" for layer in offenders[:_SHOWN])
         super().__init__(
             f"the engine was asked for in {precision}, and of its matrix products and convolutions there are {found}; "
@@ -85,21 +88,57 @@ class EngineAuditError(OnepathError):
         )
 
 
-def audit_layers(layers: Iterable[Layer], precision: Precision, *, graph_share: float) -> Audit:
-    """Return in which precisions an engine's products are, after checking that enough are in the asked one.
+class UnreadableEngineError(OnepathError):
+    """An engine of which the inspector does not tell in what its layers compute, so that nothing is known of it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"cannot tell in what precision the engine computes: {problem}. It was not put into the bundle; "
+            "build it with another version of TensorRT"
+        )
+
+
+def audit_parts(
+    layers: Mapping[str, Sequence[Layer]], graphs: Mapping[str, Counter[str]], precision: Precision
+) -> Audit:
+    """Return in which precisions an engine's products are, after checking each part of it and all of them together.
 
     Args:
-        layers: of all its parts.
+        layers: part to its layers.
+        graphs: part to the products of the graph that it was made of, by precision.
         precision: that was asked for.
-        graph_share: the share of the graph's own products that are in it.
+
+    Raises:
+        EngineAuditError: too few products are in the precision, in a part or in all, or there are none to look at.
+        UnsupportedModuleError: the graph itself has none in this precision.
+    """
+    for part, products in graphs.items():
+        if products[precision] or products[UNKNOWN]:  # else the graph has this part in another precision
+            audit_layers(layers[part], precision, graph=products)
+    every = [layer for part in graphs for layer in layers[part]]
+    return audit_layers(every, precision, graph=sum(graphs.values(), Counter[str]()))
+
+
+def audit_layers(layers: Iterable[Layer], precision: Precision, *, graph: Counter[str]) -> Audit:
+    """Return in which precisions the products of some layers are, after checking that enough are in the asked one.
+
+    Args:
+        layers: of an engine.
+        precision: that was asked for.
+        graph: the products of the graph that it was made of; one of unknown type counts as if it were in the precision.
 
     Raises:
         EngineAuditError: too few are, or there are no products to look at.
+        UnsupportedModuleError: the graph itself has none in this precision, so that any engine would pass.
     """
+    if graph and not graph[precision] + graph[UNKNOWN]:
+        problem = f"it is said to be in {precision}, and its products are {_in_words(graph)}"
+        raise UnsupportedModuleError("the graph for an engine", problem, "build the bundle again")
     products = [layer for layer in layers if layer.is_product]
     counts = Counter(layer.precision for layer in products)
     share = counts[precision] / len(products) if products else 0.0
-    audit = Audit(dict(counts.most_common()), share, LEAST_SHARE * graph_share)
+    wanted = (graph[precision] + graph[UNKNOWN]) / graph.total() if graph else 1.0
+    audit = Audit(dict(counts.most_common()), share, LEAST_SHARE * wanted, graph.total())
     if not products or share < audit.least:
         raise EngineAuditError(precision, audit, [layer for layer in products if layer.precision != precision])
     return audit
@@ -109,13 +148,21 @@ def layers_from_json(text: str) -> list[Layer]:
     """Return the layers that the engine inspector lists.
 
     Raises:
-        ValueError: it is no such JSON, or names layers without their types, as it does of an engine that was not built
-            with detailed profiling.
+        UnreadableEngineError: it is no such JSON, or names layers without their types, as it does of an engine that was
+            not built with detailed profiling.
     """
-    layers = json.loads(text).get("Layers", [])
-    if not layers or not all(isinstance(layer, dict) for layer in layers):
-        raise ValueError("the engine inspector tells no types; build the engine with detailed profiling verbosity")
+    try:
+        said = json.loads(text)
+    except ValueError as error:
+        raise UnreadableEngineError(f"what its inspector says is not JSON ({error})") from error
+    layers = said.get("Layers") if isinstance(said, dict) else None
+    if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
+        raise UnreadableEngineError("its inspector names no layers with types, as without detailed profiling verbosity")
     return [_layer(layer) for layer in layers]
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} in {name}" for name, count in counts.items())
 
 
 def _layer(layer: Json) -> Layer:
@@ -139,7 +186,7 @@ def _precision(layer: Json) -> str:
         for precision, pattern in _TYPES:
             if any(re.search(pattern, word, re.IGNORECASE) for word in words):
                 return precision
-    return "unknown"
+    return UNKNOWN
 
 
 def _type(tensor: Json) -> str:

@@ -16,11 +16,11 @@ from onepath.contract.graphs import EngineEntry, GraphEntry, Precision
 from onepath.contract.manifest import Manifest
 from onepath.contract.proofs import Measurement
 from onepath.contract.tensors import TensorSpec
-from onepath.export.engine.audit import Audit, audit_layers, layers_from_json
+from onepath.export.engine.audit import Audit, audit_parts, layers_from_json
 from onepath.export.engine.builder import BuildOptions, EngineBuilder, EngineRefusedError
 from onepath.export.engine.element_types import engine_model
-from onepath.export.engine.parity import prove_engine, run_parts
-from onepath.export.engine.products import product_share
+from onepath.export.engine.parity import batches_of, prove_engine, run_parts
+from onepath.export.engine.products import products_of
 from onepath.export.engine.recording import add_engine, entry_of_engine, notes_of, proof_of_engine
 from onepath.export.engine.split import split_graph
 from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
@@ -95,6 +95,7 @@ class BuiltEngine:
 @dataclass(frozen=True)
 class _Parts:
     engines: Mapping[str, bytes]
+    graphs: Mapping[str, ir.Model]
     features: tuple[TensorSpec, ...] = ()
     refusal: tuple[str, ...] = ()
 
@@ -113,7 +114,8 @@ def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say
     Raises:
         NoGraphError: the bundle has no graph in this precision.
         EngineRefusedError: the library takes neither the graph nor its parts.
-        EngineAuditError: too few of the engine's products are in the precision.
+        EngineAuditError: too few of the engine's products are in the precision, in one of its parts or in all.
+        UnreadableEngineError: the library does not tell in what the engine computes.
         ParityError: the engine's answers are too far from ONNX Runtime's.
         UnsupportedModuleError: the graph cannot be written for an engine, or not be cut.
         BundleIntegrityError: the bundle is not intact; whatever is raised, it is left as it was.
@@ -121,15 +123,17 @@ def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say
     bundle = open_bundle(path)
     graph = graph_in_precision(bundle.manifest, request.precision)
     model, options = OnnxFile(path / graph.file).lazy_model(), request.options(graph)
+    batches = batches_of(bundle, options)  # what cannot be proved is not worth the minutes of a build
     with tempfile.TemporaryDirectory(prefix="onepath-engine-") as folder:
         parts = _built(bundle, model, request, builder, Path(folder), say)
     say("auditing the layers' precisions")
-    layers = [layer for engine in parts.engines.values() for layer in layers_from_json(builder.inspect(engine))]
-    audit = audit_layers(layers, request.precision, graph_share=product_share(model, request.precision))
+    layers = {part: layers_from_json(builder.inspect(engine)) for part, engine in parts.engines.items()}
+    products = {part: products_of(part_model) for part, part_model in parts.graphs.items()}
+    audit = audit_parts(layers, products, request.precision)
     say("comparing its answers with ONNX Runtime's")
     runs = {part: builder.load(engine) for part, engine in parts.engines.items()}
     engine = run_parts(runs, bundle.manifest.modalities)
-    measurements, against = prove_engine(bundle, graph, engine, options)
+    measurements, against = prove_engine(bundle, graph, engine, batches)
     entry = entry_of_engine(graph, options, builder, parts=parts.engines, features=parts.features)
     proof = proof_of_engine(bundle.manifest, entry, parts.engines, measurements, notes=notes_of(audit, against))
     return BuiltEngine(add_engine(path, entry, proof, parts.engines), entry, audit, measurements, parts.refusal)
@@ -161,10 +165,11 @@ def _built(
     refusal: tuple[str, ...] = ()
     if not request.split:
         try:
-            return _Parts({GRAPH: build(GRAPH, model)})
+            return _Parts({GRAPH: build(GRAPH, model)}, {GRAPH: model})
         except EngineRefusedError as error:
             refusal = error.problems
             say(f"the whole graph cannot be one engine ({refusal[0]}); its encoders and its fusion are built apart")
     split = split_graph(model, bundle.manifest.modality_names)
-    engines = {name: build(name, split.encoders[name]) for name in bundle.manifest.modality_names}
-    return _Parts(engines | {FUSION: build(FUSION, split.fusion)}, split.features, refusal)
+    graphs = {**split.encoders, FUSION: split.fusion}
+    engines = {part: build(part, part_model) for part, part_model in graphs.items()}
+    return _Parts(engines, graphs, split.features, refusal)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onepath.contract.bundle import Bundle
 from onepath.contract.engines import FEATURES, FUSION, GRAPH, engine_dtype, features_name
+from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.graphs import GraphEntry, Precision
 from onepath.contract.manifest import ModalityEntry
 from onepath.contract.proofs import Measurement
@@ -20,16 +21,18 @@ from onepath.export.proofs import Arrays, Batch, compare
 from onepath.export.rows import RowSource, feeds_from_batch
 
 ENGINE_TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
-"""The largest absolute difference of any output between an engine and ONNX Runtime, chosen before anything is measured.
+"""The largest difference of any output between an engine and ONNX Runtime, chosen before anything is measured.
 
+It is absolute for probabilities; of an embedding, whose scale is its own, it is divided by the largest output above 1.
 In float32 the two add up in another order; in 16 bits each rounds where the other may not."""
 
 _SEED = 0
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_PROVIDERS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
+"""What runs the reference, with its settings: CUDA's would make float32 10 bits, as TensorRT's would."""
 
 
 def prove_engine(
-    bundle: Bundle, graph: GraphEntry, engine: Callable[[Batch], Arrays], options: BuildOptions
+    bundle: Bundle, graph: GraphEntry, engine: Callable[[Batch], Arrays], batches: Sequence[Batch]
 ) -> tuple[tuple[Measurement, ...], str]:
     """Return how far an engine's answers are from ONNX Runtime's, and in words which graph that ran.
 
@@ -37,7 +40,7 @@ def prove_engine(
         bundle: whose probes and manifest say what rows are like.
         graph: that the engine was made of.
         engine: runs the engine.
-        options: the numbers of rows that it was built for.
+        batches: rows to compare on.
 
     Raises:
         ParityError: an answer is farther off than the table of tolerances allows.
@@ -47,17 +50,29 @@ def prove_engine(
         f"the engine in {graph.precision}",
         reference=reference,
         candidate=engine,
-        batches=batches_of(bundle, options),
+        batches=batches,
         tolerance=ENGINE_TOLERANCES[graph.precision],
+        relative=bundle.manifest.task != "classification",
     )
     return measured, against
 
 
 def batches_of(bundle: Bundle, options: BuildOptions) -> list[Batch]:
-    """Return the golden probes, rows of each presence pattern, of mixed ones at every size that matters, and noise."""
+    """Return the golden probes, rows of each presence pattern, of mixed ones at every size that matters, and noise.
+
+    Args:
+        bundle: an opened bundle.
+        options: the numbers of rows that an engine is built for.
+
+    Raises:
+        UnsupportedModuleError: no golden probe has every modality, so that there are no rows of each pattern.
+    """
     names = bundle.manifest.modality_names
     probes = [row.payloads for row in bundle.probes.rows]
     whole = [row for row in probes if {*row} == {*names}]
+    if not whole:
+        problem = "no golden probe has every modality, so that an engine cannot be proved with each presence pattern"
+        raise UnsupportedModuleError(f"the bundle {bundle.manifest.name}", problem, "build it with `onepath build`")
     source = RowSource(bundle.manifest.modalities, bundle.path / "assets", whole)
     most = options.max_rows
     sizes = sorted({size for size in (1, 2, options.opt_rows, most - 1, most) if 1 <= size <= most})
@@ -108,7 +123,8 @@ def _as_engine(batch: Batch, entry: ModalityEntry) -> NDArray[np.generic]:
 def _run_graph(path: Path) -> Callable[[Batch], Arrays]:
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    providers = [name for name in _PROVIDERS if name in ort.get_available_providers()]
+    here = [name for name in _PROVIDERS if name in ort.get_available_providers()]
+    providers = [(name, dict(_PROVIDERS[name])) for name in here]
     session = ort.InferenceSession(str(path), options, providers=providers)
     names = [output.name for output in session.get_outputs()]
     return lambda batch: dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
@@ -16,21 +18,23 @@ _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
 _INTEGER_PRODUCTS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 
 
-def product_share(model: ir.Model, precision: Precision) -> float:
-    """Return the share of a graph's products that are in a precision; 1 for a graph without any.
+UNKNOWN = "unknown"
+"""What a product is in whose type cannot be told."""
+
+
+def products_of(model: ir.Model) -> Counter[str]:
+    """Return how many of a graph's products are in each precision, that of the numbers that are multiplied.
 
     Args:
         model: left as it is.
-        precision: of the numbers that are multiplied.
     """
     typed = model.clone()
     ShapeInferencePass()(typed)
-    found = [kind for kind in map(_precision, typed.graph) if kind is not None]
-    return found.count(precision) / len(found) if found else 1.0
+    return Counter(kind for kind in map(_precision, typed.graph) if kind is not None)
 
 
-def _precision(node: ir.Node) -> Precision | None:
-    """Return what a node multiplies; None for one that is no product, or of a type that has no name here."""
+def _precision(node: ir.Node) -> str | None:
+    """Return what a node multiplies; None for one that is no product."""
     if node.op_type in _INTEGER_PRODUCTS:
         return "int8"
     if node.op_type not in _PRODUCTS or node.inputs[0] is None:
@@ -38,4 +42,4 @@ def _precision(node: ir.Node) -> Precision | None:
     producers = [value.producer() for value in node.inputs[:2] if value is not None]
     if producers and all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers):
         return "int8"
-    return None if node.inputs[0].dtype is None else _FLOATS.get(node.inputs[0].dtype)
+    return UNKNOWN if node.inputs[0].dtype is None else _FLOATS.get(node.inputs[0].dtype, UNKNOWN)

@@ -76,7 +76,7 @@ def proof_of_engine(
 def notes_of(audit: Audit, against: str) -> Notes:
     """Return the figures of an audit that a proof keeps, and what the engine was held against."""
     counts = {f"products_in_{precision}": count for precision, count in audit.counts.items()}
-    return {"against": against, "product_share": audit.share, **counts}
+    return {"against": against, "product_share": audit.share, "products_in_graph": audit.in_graph, **counts}
 
 
 def add_engine(path: Path, entry: EngineEntry, proof: ProofStep, parts: Mapping[str, bytes]) -> Bundle:

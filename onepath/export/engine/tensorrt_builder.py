@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onepath.contract.errors import OnepathError
+from onepath.contract.publication import publish_file
 from onepath.export.engine.builder import BuildOptions, Device, EngineRefusedError, Run, Tensors
 
 Library = Any  # the module `tensorrt` and its objects, which have no types
@@ -67,13 +68,13 @@ class TensorRTBuilder:
         if plan is None:
             raise self._refused(self._said)
         if options.timing_cache is not None:
-            options.timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+            publish_file(options.timing_cache, bytes(config.get_timing_cache().serialize()))
         return bytes(plan)
 
     def inspect(self, engine: bytes) -> str:
         """Return the engine inspector's JSON, with the types that the layers have at the size they are tuned for."""
         opened = self._opened(engine)
-        context = opened.create_execution_context()
+        context = self._context(opened)
         for name in self._names(opened, "INPUT"):
             _, best, _ = opened.get_tensor_profile_shape(name, 0)
             context.set_input_shape(name, best)
@@ -85,7 +86,7 @@ class TensorRTBuilder:
     def load(self, engine: bytes) -> Run:
         """Return what runs an engine on the current CUDA device."""
         opened = self._opened(engine)
-        context = opened.create_execution_context()
+        context = self._context(opened)
         return lambda feeds: self._run(opened, context, feeds)
 
     def _network_flags(self) -> int:
@@ -106,10 +107,14 @@ class TensorRTBuilder:
             profile.set_shape(tensor.name, *((rows, *row) for rows in (1, options.opt_rows, options.max_rows)))
         config.add_optimization_profile(profile)
         if options.timing_cache is not None:
-            known = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
-            if not config.set_timing_cache(config.create_timing_cache(known), False):  # it is of another GPU or version
-                config.set_timing_cache(config.create_timing_cache(b""), False)
+            _set_timing_cache(config, options.timing_cache)
         return config
+
+    def _context(self, engine: Library) -> Library:
+        context = engine.create_execution_context()
+        if context is None:  # the GPU's memory may be full
+            raise self._refused(self._said)
+        return context
 
     def _opened(self, engine: bytes) -> Library:
         self._said.clear()
@@ -168,7 +173,7 @@ def is_supported(version: str) -> bool:
 def _library() -> Library:
     try:
         import tensorrt
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # it loads its libraries when it is imported
         raise UnusableTensorRTError(f"TensorRT's Python package is not there ({error})") from error
     if not is_supported(tensorrt.__version__):
         raise UnusableTensorRTError(f"TensorRT is {tensorrt.__version__}, and 10.12 up to 11 is needed")
@@ -193,6 +198,15 @@ def _collecting_logger(trt: Library, said: list[str]) -> Library:
                 said.append(" ".join(message.split()))
 
     return Logger()
+
+
+def _set_timing_cache(config: Library, path: Path) -> None:
+    """Let a build use the times that a file has, or none if they are damaged, or of another GPU or version."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # before a build of minutes, after which the file is written
+    for known in (path.read_bytes() if path.is_file() else b"", b""):
+        cache = config.create_timing_cache(known)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return
 
 
 def _parser_error(error: Library) -> str:

@@ -19,6 +19,9 @@ from onepath.export.precision.speed import Speed, measured_speeds
 from onepath.export.recipe.precision import WantedGraph
 from onepath.export.targets import TargetProfile, check_graph
 
+EVEN = 1.05
+"""Two forms whose speeds differ by less than this factor are taken as equally fast."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -195,9 +198,18 @@ class Bench:
 
 
 def best_of(attempts: Sequence[Attempt]) -> Attempt | None:
-    """Return the attempt to keep: of those that pass, the fastest, one that pays before one that does not."""
+    """Return the attempt to keep: of those that pass, the fastest, one that pays before one that does not.
+
+    Static ranges count as faster by `EVEN`: with them a row's answer does not depend on its company, and what was
+    measured is what is served.
+    """
     passing = [attempt for attempt in attempts if not attempt.problem]
-    return max(passing, key=lambda attempt: (attempt.pays, attempt.speed.gain if attempt.speed else 0.0), default=None)
+    return max(passing, key=_rank, default=None)
+
+
+def _rank(attempt: Attempt) -> tuple[bool, float]:
+    gain = attempt.speed.gain if attempt.speed else 0.0
+    return attempt.pays, gain * EVEN if attempt.form.ranges == "static" else gain
 
 
 def effective(wanted: Sequence[WantedGraph], modalities: Sequence[str]) -> Iterator[WantedGraph]:

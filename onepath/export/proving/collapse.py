@@ -16,7 +16,15 @@ from onepath.contract.stages import CAST, COLLAPSE_REFERENCE
 from onepath.export.collapse import CollapseReport, collapse
 from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_model
 from onepath.export.proving.probes import first_output, measured_on_probes
-from onepath.export.proving.running import in_float64, row_by_row, run_dispatched, run_every_row, titled, whole_rows
+from onepath.export.proving.running import (
+    call_dispatched,
+    in_float64,
+    row_by_row,
+    run_dispatched,
+    run_every_row,
+    titled,
+    whole_rows,
+)
 from onepath.export.rows import RowSource
 from onepath.export.tolerances import Tolerances
 from onepath.merging.multimodal import MultimodalModel
@@ -65,11 +73,17 @@ def prove_collapse(
         UnsupportedModuleError: a part of the model cannot be collapsed exactly.
     """
     original = in_float64(model)
-    plain, report = collapse(cast(nn.Module, original))
+    example = whole_rows(source, 1)
+    plain, report = collapse(
+        cast(nn.Module, original), example=lambda model: call_dispatched(cast(MultimodalModel, model), example)
+    )
     forms = _Forms(original, cast(MultimodalModel, plain), cast(MultimodalModel, copy.deepcopy(plain).float().eval()))
     measured = forms.measured(source, tolerances, seed)
     answers: Answers = {} if probes is None else forms.answers(before, probes)
     weights = safetensors_from_model(cast(nn.Module, forms.rounded))
+    flops = (
+        {} if report.flops_after is None else {"flops_before": report.flops_before, "flops_after": report.flops_after}
+    )
     proof = ProofStep(
         step="collapse",
         subject="model",
@@ -79,6 +93,7 @@ def prove_collapse(
         notes={
             "parameters_before": report.parameters_before,
             "parameters_after": report.parameters_after,
+            **flops,
         },
     )
     return Collapsed(forms.rounded, weights, report, proof, answers)

@@ -69,6 +69,12 @@ def width_of_logits(encoder: nn.Module, source: RowSource) -> int:
     return int(encoder(values[source.names[0]]).shape[-1])
 
 
+def call_dispatched(model: MultimodalModel, batch: Batch) -> object:
+    """Run the model as `run_dispatched` does, in the mode that the caller set; inference mode hides FLOPs from torch."""
+    graph = PresenceGraph(model, _RAW).eval()
+    return graph(tensors_from_arrays(batch.values), tensors_from_arrays(batch.states))
+
+
 def run_dispatched(model: MultimodalModel, batch: Batch) -> Arrays:
     """Return what the model gives with each encoder run on the rows that have its modality."""
     outputs = run_graph(PresenceGraph(model, _RAW).eval(), batch)

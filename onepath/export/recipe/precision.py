@@ -21,8 +21,8 @@ class WantedGraph(Closed):
         default: the precision of what no modality below has, the fusion among it.
         modalities: modality to the precision of its encoder, where that differs.
         int8: `dynamic` takes the range of activations from each batch as it runs; `static` takes it beforehand from
-            held-out rows, so that no row's answer depends on its company; `auto` tries both and keeps the faster one of
-            those that pass the gate.
+            held-out rows, so that no row's answer depends on its company; `auto` tries both and keeps, of those that
+            pass the gate, the faster one, and `static` where they are about even.
         calibration_rows: held-out rows that give the ranges for `static`, and of float16 activations, which overflow
             above 65504; they are kept apart from the gate's rows where there are at least four times as many.
         machine: what it must be faster on; a CPU for int8, a GPU for 16 bits, unless given.

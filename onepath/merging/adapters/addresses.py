@@ -26,12 +26,14 @@ def attached_adapters(model: nn.Module) -> dict[str, tuple[LowRankWeight, ...]]:
 
 
 def adapted_parameters(model: nn.Module) -> list[WeightAddress]:
-    """Return the parameters that adapters are attached to, each once.
+    """Return the parameters that adapters are attached to, each once, by its first path.
 
     Raises:
         UnsupportedModuleError: one of them is parametrised by something else too.
     """
-    found = {(id(a.module), a.tensor_name): a for a in weights_of(model).values()}
+    found: dict[tuple[int, str], WeightAddress] = {}
+    for address in weights_of(model).values():
+        found.setdefault((id(address.module), address.tensor_name), address)
     return [address for address in found.values() if _is_adapted(address)]
 
 

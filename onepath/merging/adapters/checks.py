@@ -24,7 +24,7 @@ def check_fit(address: WeightAddress, adapter: LowRankAdapter) -> None:
         UnsupportedModuleError: the layer is of another kind, or computes its weight; the weight is packed, quantised or
             without data; the shapes differ; the bias is missing; or the layer's precision cannot hold the adapter.
     """
-    _check_kind(address)
+    check_kind(address)
     addresses = [address] if adapter.bias is None else [address, bias_of(address)]
     for each in addresses:
         if links_of(each.module, each.tensor_name) is None:
@@ -42,11 +42,33 @@ def check_fit(address: WeightAddress, adapter: LowRankAdapter) -> None:
     _check_range(address, adapter)
 
 
-def check_dense(name: str, tensor: Tensor) -> None:
-    """Check that a parameter is stored as plain numbers of 16 bits or more, all of them finite.
+def check_kind(address: WeightAddress) -> None:
+    """Check that a parameter is of a kind that takes an adapter.
 
     Raises:
-        UnsupportedModuleError: it is packed, quantised, sparse, without data, or not finite.
+        UnsupportedModuleError: it is none of a linear layer, of a convolution of one group, or packed projections.
+    """
+    module = address.module
+    is_convolution = isinstance(module, _CONVOLUTIONS) and address.tensor_name == "weight"
+    if is_convolution and getattr(module, "groups", 1) > 1:
+        raise UnsupportedModuleError(
+            address.layer,
+            "it is a grouped convolution, and W·x + B·(A·x) is none",
+            "leave it out, or adapt a convolution of one group",
+        )
+    if not is_convolution and address.tensor_name not in linear_weights_of(module):
+        raise UnsupportedModuleError(
+            address.layer,
+            f"{address.tensor_name} of a {type(module).__name__} takes no low-rank adapter",
+            "name linear layers, convolutions, or multi-head attention with packed projections",
+        )
+
+
+def check_dense(name: str, tensor: Tensor) -> None:
+    """Check that a parameter is stored as plain numbers of 16 bits or more, all of them finite, each in its own place.
+
+    Raises:
+        UnsupportedModuleError: it is packed, quantised, sparse, without data, expanded, or not finite.
     """
     if is_lazy(tensor) or tensor.is_meta:
         raise UnsupportedModuleError(name, "its weight has no data", "load its weights first")
@@ -57,6 +79,10 @@ def check_dense(name: str, tensor: Tensor) -> None:
             f"its weight is already quantised or packed ({type(tensor).__name__} of "
             f"{str(tensor.dtype).removeprefix('torch.')})",
             "use the model before it was quantised",
+        )
+    if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        raise UnsupportedModuleError(
+            name, "several of its values lie at one place in memory", "store a copy of its weight with clone()"
         )
     if not torch.isfinite(tensor).all():
         raise UnsupportedModuleError(name, "its weight holds NaN or infinite values", "load or train it again")
@@ -75,23 +101,6 @@ def check_untied(model: nn.Module, addresses: Sequence[WeightAddress]) -> None:
             raise UnsupportedModuleError(
                 address.layer, "its weight is tied with another layer's, which has no adapter", "untie the two first"
             )
-
-
-def _check_kind(address: WeightAddress) -> None:
-    module = address.module
-    is_convolution = isinstance(module, _CONVOLUTIONS) and address.tensor_name == "weight"
-    if is_convolution and getattr(module, "groups", 1) > 1:
-        raise UnsupportedModuleError(
-            address.layer,
-            "it is a grouped convolution, and W·x + B·(A·x) is none",
-            "leave it out, or adapt a convolution of one group",
-        )
-    if not is_convolution and address.tensor_name not in linear_weights_of(module):
-        raise UnsupportedModuleError(
-            address.layer,
-            f"{address.tensor_name} of a {type(module).__name__} takes no low-rank adapter",
-            "name linear layers, convolutions, or multi-head attention with packed projections",
-        )
 
 
 def _check_range(address: WeightAddress, adapter: LowRankAdapter) -> None:

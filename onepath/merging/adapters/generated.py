@@ -56,9 +56,13 @@ def narrowed_linear(layer: nn.Linear, inputs: int) -> nn.Linear:
         inputs: of a narrower encoder.
 
     Raises:
-        UnsupportedModuleError: the layer has fewer.
+        UnsupportedModuleError: the layer has fewer, or its weight is computed, as by adapters.
     """
     _check_kept(inputs, layer.in_features)
+    if not {name for name, _ in layer.named_parameters()} <= {"weight", "bias"}:
+        raise UnsupportedModuleError(
+            "a layer to narrow", "its weight is computed from other tensors", "fold or remove what computes it first"
+        )
     narrowed = nn.Linear(inputs, layer.out_features, bias=layer.bias is not None, device="meta").train(layer.training)
     for name, parameter in layer.named_parameters():
         values = parameter.detach()[:, :inputs] if parameter.ndim == 2 else parameter.detach()

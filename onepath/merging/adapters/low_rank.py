@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -64,9 +65,11 @@ class LowRankAdapter:
 
 
 def low_rank_product(a: Tensor, b: Tensor) -> Tensor:
-    """Return B·A in at least float32, outputs first, with the axes of A after its first."""
+    """Return B·A in at least float32, also under autocast, outputs first, with the axes of A after its first."""
     wide = wide_precision(a, b)
-    return (b.to(wide) @ a.to(wide).flatten(1)).reshape(b.shape[0], *a.shape[1:])
+    with _without_autocast(a.device.type):
+        product = b.to(wide) @ a.to(wide).flatten(1)
+    return product.reshape(b.shape[0], *a.shape[1:])
 
 
 def scale_from_alpha(alpha: float, rank: int, rank_stabilized: bool) -> float:
@@ -80,6 +83,12 @@ def wide_precision(*tensors: Tensor) -> torch.dtype:
     for tensor in tensors:
         wide = torch.promote_types(wide, tensor.dtype)
     return wide
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return nullcontext()  # a context of torch's would be seen by an export
+    return torch.autocast(device, enabled=False)
 
 
 def _check_shapes(adapter: LowRankAdapter) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from onepath.merging.adapters.checks import check_dense, check_kind
 from onepath.merging.adapters.low_rank import LowRankAdapter
 from onepath.merging.encoders.shapes import check_sizes
 from onepath.merging.reparameterization.weights import find_weight
@@ -35,7 +36,8 @@ def new_adapters(
         generator: of the random numbers.
 
     Raises:
-        UnsupportedModuleError: a layer is not in the model, or the sizes make no adapter.
+        UnsupportedModuleError: a layer is not in the model, takes no adapter or has no weights yet, or the sizes make
+            none.
 
     >>> model = nn.Sequential(nn.Linear(3, 4))
     >>> new_adapters(model, ["0"], rank=2)["0"].update().abs().max().item()
@@ -45,6 +47,8 @@ def new_adapters(
     found = {}
     for layer in layers:
         address = find_weight(model, layer, role="model")
+        check_kind(address)
+        check_dense(address.layer, address.value)
         outputs, *inputs = tuple(address.value.shape)[:: -1 if address.output_axis else 1]
         a, b = torch.empty(rank, *inputs), torch.zeros(outputs, rank)
         nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)

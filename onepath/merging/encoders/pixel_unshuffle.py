@@ -65,7 +65,7 @@ class StridedProjector(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, factor: int, grid: int, bias: bool = True) -> None:
         super().__init__()
         _check("a strided projector", inputs, outputs, factor, grid)
-        self.grid = grid
+        self.factor, self.grid = factor, grid
         self.proj = nn.Conv2d(inputs, outputs, factor, stride=factor, bias=bias)
 
     def forward(self, tokens: Tensor) -> Tensor:

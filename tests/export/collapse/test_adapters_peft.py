@@ -185,6 +185,50 @@ def test_layers_that_were_adapted_in_place_are_folded(peft: ModuleType) -> None:
     assert largest(collapsed(*inputs()), model(*inputs())) <= EXACT * 10
 
 
+def test_a_shared_wrapper_is_replaced_at_each_of_its_names(peft: ModuleType) -> None:
+    shared = adapted(peft)
+    outer = nn.ModuleDict({"image": shared, "text": shared})
+    plain = peft_lora(copy.deepcopy(outer)).module
+    assert type(plain["image"]) is Small
+    assert plain["text"] is plain["image"]
+
+
+def test_a_saved_and_loaded_model_is_folded(peft: ModuleType, tmp_path: Path) -> None:
+    model = adapted(peft, second=False, modules_to_save=["head"])
+    model.base_model.model.head.modules_to_save["default"].weight.data += 1
+    model.save_pretrained(tmp_path)
+    torch.manual_seed(0)  # the base model is drawn again
+    loaded = peft.PeftModel.from_pretrained(Small().double(), tmp_path)
+    collapsed, _ = folded(loaded)
+    assert largest(collapsed(*inputs()), model(*inputs())) <= EXACT * 10
+
+
+def test_a_model_of_transformers_that_took_adapters_itself_is_saved_as_a_plain_one(
+    peft: ModuleType, tmp_path: Path
+) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    settings = CLIPVisionConfig(**sizes, image_size=4, patch_size=2)
+    model, images = CLIPVisionModel(settings).eval(), torch.ones(2, 3, 4, 4)
+    model.add_adapter(peft.LoraConfig(r=2, target_modules=["q_proj", "fc1"], init_lora_weights=False))
+    collapsed, _ = folded(model)
+    assert list(collapsed.state_dict()) == list(CLIPVisionModel(settings).state_dict())
+    collapsed.save_pretrained(tmp_path)
+    loaded = CLIPVisionModel.from_pretrained(tmp_path).eval()
+    expected = model(images).pooler_output
+    assert largest(loaded(images).pooler_output, expected) <= 1e-5
+    model.disable_adapters()
+    assert largest(model(images).pooler_output, expected) > 1e-2
+
+
+def test_a_weight_of_zeros_has_no_ratio(peft: ModuleType) -> None:
+    base = nn.Sequential(nn.Linear(3, 3))
+    nn.init.zeros_(base[0].weight)
+    _, report = folded(adapted(peft, base, second=False, target_modules=["0"]))
+    assert [entry.relative_change for entry in report.layers if entry.scales] == [None]
+
+
 def test_a_weight_that_is_kept_transposed_is_folded(peft: ModuleType) -> None:
     from transformers.pytorch_utils import Conv1D
 
@@ -266,6 +310,63 @@ def hooked_base(peft: ModuleType) -> nn.Module:
     return model
 
 
+def hooked_dropout(peft: ModuleType) -> nn.Module:
+    model = adapted(peft)
+    model.base_model.model.first.lora_dropout["default"].register_forward_hook(lambda _, __, values: 2 * values)
+    return model
+
+
+def replaced_forward(part: str) -> Callable[[ModuleType], nn.Module]:
+    def make(peft: ModuleType) -> nn.Module:
+        model = adapted(peft)
+        module = model.get_submodule(part)
+        plain = module.forward
+        module.forward = lambda *values: 2 * plain(*values)
+        return model
+
+    return make
+
+
+def own_model_class(peft: ModuleType) -> nn.Module:
+    class Doubled(peft.PeftModel):
+        def forward(self, *values: Tensor) -> Tensor:
+            return 2 * super().forward(*values)
+
+    return Doubled(Small(), peft.LoraConfig(r=2, target_modules=LAYERS, init_lora_weights=False)).eval()
+
+
+def own_tuner_class(peft: ModuleType) -> nn.Module:
+    class Doubled(peft.LoraModel):
+        def forward(self, *values: Tensor) -> Tensor:
+            return 2 * super().forward(*values)
+
+    return Doubled(Small(), peft.LoraConfig(r=2, target_modules=LAYERS, init_lora_weights=False), "default").eval()
+
+
+def dora_of_an_old_release(peft: ModuleType) -> nn.Module:
+    """As before `lora_variant` came: only `use_dora` tells of it."""
+    model = adapted(peft, second=False, use_dora=True)
+    for part in model.modules():
+        if peft_kinds(part) and hasattr(part, "lora_variant"):
+            part.lora_variant.clear()
+    assert model.base_model.model.first.use_dora == {"default": True}
+    return model
+
+
+def past_attention(peft: ModuleType) -> nn.Module:
+    return adapted(peft, nn.Sequential(nn.MultiheadAttention(4, 2)), second=False, target_modules=["out_proj"])
+
+
+def encoder_layer(peft: ModuleType, **settings: bool) -> nn.Module:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, **settings)
+    return adapted(peft, nn.Sequential(layer), second=False, target_modules=["linear1"])
+
+
+def on_the_fast_path(peft: ModuleType) -> nn.Module:
+    return encoder_layer(peft, batch_first=True)
+
+
 def merged_and_disabled(peft: ModuleType) -> nn.Module:
     model = adapted(peft)
     model.merge_adapter()
@@ -316,6 +417,18 @@ REFUSED = {
     "dropout": (dropping, "has dropout, which acts in training mode"),
     "hook": (hooked, "a hook is on its Linear"),
     "hook on the base": (hooked_base, "a hook is on its Linear"),
+    "hook on the dropout": (hooked_dropout, "a hook is on its Identity"),
+    "forward of a layer": (replaced_forward("base_model.model.first"), "the forward of its Linear was replaced"),
+    "forward of a base layer": (
+        replaced_forward("base_model.model.first.base_layer"),
+        "the forward of its Linear was replaced",
+    ),
+    "forward of the model": (replaced_forward(""), "the forward of its PeftModel was replaced"),
+    "own class of the model": (own_model_class, "it is a .*Doubled, a class of its own over PEFT's"),
+    "own class of the tuner": (own_tuner_class, "it is a .*Doubled, a class of its own over PEFT's"),
+    "passed by attention": (past_attention, "MultiheadAttention around it reads its weight and passes its adapter by"),
+    "passed by the fast path": (on_the_fast_path, "TransformerEncoderLayer around it reads its weight"),
+    "DoRA of an old release": (dora_of_an_old_release, "DoRA of a release of PEFT that keeps it elsewhere"),
     "merged and disabled": (merged_and_disabled, "merged and disabled at once"),
     "not finite": (with_nan, "adapter 'default'.*NaN or infinite"),
     "input-dependent": (of_input_dependent_scale, "is not one finite number"),
@@ -333,6 +446,22 @@ REFUSED = {
     "attention": (of_layer(nn.MultiheadAttention(4, 2)), "merges its adapters at every call"),
     "another method": (of_another_method, "IA3Model, which is no LoRA"),
 }
+
+
+@torch.no_grad()
+def test_an_encoder_layer_is_folded_where_it_calls_its_layers(peft: ModuleType) -> None:
+    tokens = torch.ones(2, 3, 4, dtype=torch.float64)
+    slow, fast = encoder_layer(peft, batch_first=False), encoder_layer(peft, batch_first=True)
+    expected = slow(tokens.transpose(0, 1)).transpose(0, 1)
+    assert largest(fast(tokens), expected) > 1e-2
+    assert largest(folded(slow)[0](tokens.transpose(0, 1)).transpose(0, 1), expected) <= EXACT
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        assert largest(fast(tokens), expected) <= EXACT
+        collapsed, _ = folded(fast)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    assert largest(collapsed(tokens), expected) <= EXACT
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

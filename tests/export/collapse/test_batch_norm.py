@@ -73,6 +73,28 @@ def test_a_small_resnet_collapses_with_no_batch_normalization_left(size: int) ->
     assert report.left == ()
 
 
+class PresentRows(nn.Module):
+    """Runs a network on the rows that are present."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        rows = torch.nonzero(present).flatten()
+        return torch.zeros(values.shape[0], 5).index_copy(0, rows, self.network(values.index_select(0, rows)))
+
+
+def test_a_collapsed_network_exports_for_any_number_of_present_rows_and_one_with_norms_does_not() -> None:
+    model = randomised(SmallResNet()).float()
+    arguments = (torch.rand(4, 3, 8, 8), torch.ones(4, dtype=torch.bool))
+    rows = torch.export.Dim("rows", min=1, max=64)
+    dynamic = ({0: rows}, {0: rows})
+    torch.export.export(PresentRows(collapse(model)[0]), arguments, dynamic_shapes=dynamic)
+    with pytest.raises(Exception, match="data-dependent"):
+        torch.export.export(PresentRows(model), arguments, dynamic_shapes=dynamic)
+
+
 def test_a_model_of_timm_with_activations_in_its_norms_keeps_the_activations(vision_ops: object) -> None:
     import timm
 

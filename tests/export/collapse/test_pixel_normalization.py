@@ -139,7 +139,31 @@ def tied() -> nn.Module:
     return model
 
 
+class Undecided(nn.Module):
+    """A forward that depends on values."""
+
+    def __init__(self, *first: nn.Module) -> None:
+        super().__init__()
+        self.first, self.patches = nn.Sequential(*first, normalization()), nn.Conv2d(3, 4, 3)
+
+    def forward(self, values: Tensor) -> Tensor:
+        prepared = self.first(values)
+        return self.patches(prepared) if values.sum() >= 0 else prepared
+
+
+class NormalisingTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalization, self.patches = normalization(), nn.Conv2d(3, 4, 3)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.patches(self.normalization(values)).mean() + self.normalization(values).mean()
+
+
 LEFT = {
+    "undecided": (Undecided, "first.0", "what is around it cannot be followed"),
+    "undecided, inside": (lambda: nn.Sequential(Undecided(), nn.ReLU()), "0.first.0", "cannot be followed"),
+    "twice": (NormalisingTwice, "normalization", "it is not called exactly once"),
     "padding": (lambda: nn.Sequential(normalization(), nn.Conv2d(3, 4, 3, padding=1)), "0", "pads with zeros"),
     "same": (lambda: nn.Sequential(normalization(), nn.Conv2d(3, 4, 3, padding="same")), "0", "pads with zeros"),
     "two layers": (lambda: Twice(nn.Conv2d(3, 2, 3)), "normalization", "no single layer reads its output"),
@@ -166,6 +190,23 @@ def test_what_cannot_be_folded_exactly_is_left_with_the_reason(case: str) -> Non
     assert report.layers == ()
     shape = (2, 3, 3) if case == "unknown order" else (2, 3, 8, 8)
     assert torch.equal(collapsed(images(*shape)), model(images(*shape)))
+
+
+def test_weights_that_would_sink_below_what_fp16_tells_from_zero_are_left() -> None:
+    model = nn.Sequential(normalization(), nn.Conv2d(3, 4, 4, bias=False))
+    model[1].weight.data = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-5, (4, 3, 4, 4))).float()
+    assert folded(model)[1].layers[0].error < 1e-7
+    sunk = (model[1].weight.double() / 255 / 0.225).half()
+    assert ((sunk.double() * 255 * 0.225 - model[1].weight).norm() / model[1].weight.norm()).item() > 0.05
+    collapsed, report = folded(model.half())
+    assert report.layers == ()
+    assert [(entry.layer, "float16" in entry.reason) for entry in report.left] == [("0", True)]
+    assert torch.equal(collapsed(images(1, 3, 8, 8)), model(images(1, 3, 8, 8)))
+
+
+def test_a_layer_without_data_is_left() -> None:
+    _, report = folded(nn.Sequential(normalization(), nn.Conv2d(3, 4, 3)).to("meta"))
+    assert [(entry.layer, entry.reason) for entry in report.left] == [("0", "1 cannot take it: its weight has no data")]
 
 
 def test_torchvisions_normalize_is_folded_too(vision_ops: object) -> None:

@@ -139,6 +139,41 @@ class Split(nn.Module):
         return self.first(blocks) + self.second(blocks)
 
 
+class Undecided(nn.Module):
+    """A forward that depends on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unshuffle, self.layer = nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        blocks = self.unshuffle(images)
+        return self.layer(blocks) if images.sum() < 1e9 else blocks
+
+
+class UnshuffledTwice(Undecided):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.unshuffle(images)) + self.unshuffle(2 * images).mean()
+
+
+class Halved(nn.Module):
+    """What is around a projector reads its factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = PixelUnshuffleProjector(3, 5, factor=2, grid=4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.project(tokens) / self.project.factor
+
+
+def test_a_projector_keeps_its_factor_for_those_who_read_it() -> None:
+    model, tokens = Halved().double(), drawn(2, 16, 3, seed=1)
+    collapsed, report = folded(model)
+    assert [entry.layer for entry in report.layers] == ["project"]
+    torch.testing.assert_close(collapsed(tokens), model(tokens), rtol=EXACT, atol=EXACT)
+
+
 def hooked_projector() -> nn.Module:
     model = nn.Sequential(PixelUnshuffleProjector(3, 5, factor=2, grid=4))
     model[0].register_forward_hook(lambda *_: None)
@@ -159,6 +194,8 @@ LEFT = {
     ),
     "same": (lambda: nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3, padding="same")), "zeros, same"),
     "parting groups": (lambda: nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 6, 1, groups=6)), "part the channels"),
+    "undecided": (Undecided, "what is around it cannot be followed"),
+    "twice": (UnshuffledTwice, "it is not called exactly once"),
     "two layers": (Split, "no single layer reads its output"),
     "an activation": (lambda: nn.Sequential(nn.PixelUnshuffle(2), nn.ReLU()), "1 is a ReLU"),
     "a hook": (hooked_projector, "a hook sees"),

@@ -91,14 +91,14 @@ def graph_text(precision="fp32", image_weight=IMAGE_WEIGHT, features="fp32"):
     return _GRAPH % (*numbers, "".join(encoders))
 
 
-def write_bundle(path: Path, *, low="fp16", gate=2e-3) -> Bundle:
+def write_bundle(path: Path, *, low="fp16", gate=2e-3, probes=None) -> Bundle:
     """Write a bundle with the graph in float32 and in 16 bits."""
     return write_parts(
         path,
         name="tiny",
         graph=graph_text(),
         weights=b"by hand",
-        probes=probe_set(),
+        probes=probes or probe_set(),
         modalities=modalities(),
         variants={low: graph_text(low)},
         gate=gate,

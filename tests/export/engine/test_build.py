@@ -1,19 +1,20 @@
 """From a graph to an engine in the bundle, with a builder that is made of ONNX Runtime in the place of TensorRT."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from onepath.contract.bundle import open_bundle
-from onepath.contract.errors import BundleIntegrityError, ParityError
+from onepath.contract.errors import BundleIntegrityError, ParityError, UnsupportedModuleError
 from onepath.export.engine import EngineAuditError, EngineRefusedError, EngineRequest, NoGraphError, build_engine
-from onepath.export.engine.parity import run_reference
+from onepath.export.engine.parity import prove_engine, run_reference
 from onepath.export.proofs import Batch
 from tests.export.engine import dispatched
 from tests.export.engine.standin import StandIn, into_float32, shifted
-from tests.server.bundles import scores
+from tests.server.bundles import ALPHABET, LENGTH, probe_set, scores
 
 FP16 = EngineRequest("fp16", opt_rows=4)
 
@@ -81,6 +82,15 @@ def test_an_engine_asked_for_in_fp16_that_came_out_fp32_changes_nothing(path):
     assert contents(path) == before
 
 
+def test_a_bundle_without_a_probe_of_every_modality_is_refused_before_anything_is_built(tmp_path):
+    rows = tuple(row for row in probe_set().rows if len(row.payloads) == 1)
+    bundle = dispatched.write_bundle(tmp_path / "tiny", probes=probe_set().model_copy(update={"rows": rows}))
+    builder = StandIn()
+    with pytest.raises(UnsupportedModuleError, match="no golden probe has every modality"):
+        build_engine(bundle.path, FP16, builder)
+    assert not builder.built
+
+
 def test_an_engine_with_a_weight_that_is_off_changes_nothing(path):
     before = contents(path)
     with pytest.raises(ParityError, match="the engine in fp16 changed the result"):
@@ -105,16 +115,38 @@ def test_a_changed_bundle_gets_no_engine(path):
         build_engine(path, FP16, StandIn())
 
 
+@pytest.mark.parametrize(("task", "holds"), [("embedding", True), ("classification", False)])
+def test_an_embeddings_engine_may_be_off_by_a_share_of_its_largest_number(original, task, holds):
+    bundle = open_bundle(original)
+    graph, batch = bundle.manifest.variants[0], one_row(level=204, text="ccc")
+    run, _ = run_reference(bundle, graph)
+    largest = float(run(batch)["scores"].max())
+    of_task = replace(bundle, manifest=bundle.manifest.model_copy(update={"task": task}))
+
+    def off(_):
+        return {name: array + 0.009 * largest * (name == "scores") for name, array in run(batch).items()}
+
+    assert 0.009 * largest > 1e-2
+    with nullcontext() if holds else pytest.raises(ParityError):
+        prove_engine(of_task, graph, off, [batch])
+
+
+def one_row(*, level, text):
+    states = {name: np.ones((1, 1), np.uint8) for name in ("image", "text")}
+    ids = [ALPHABET.index(letter) + 2 for letter in text] + [0] * (LENGTH - len(text))
+    return Batch(
+        "one row", {"image": np.full((1, 1, 4, 4), level, np.uint8), "text": np.array([ids], np.int32)}, states
+    )
+
+
 def test_what_onnx_runtime_cannot_run_here_is_replaced_by_the_float32_graph(original, tmp_path):
     in_fp16 = open_bundle(original)
     assert run_reference(in_fp16, in_fp16.manifest.variants[0])[1].startswith("the graph in fp16, onnxruntime")
     in_bf16 = dispatched.write_bundle(tmp_path / "tiny", low="bf16")
     run, against = run_reference(in_bf16, in_bf16.manifest.variants[0])
     assert against.startswith("the graph in fp32, onnxruntime")
-    states = {name: np.ones((1, 1), np.uint8) for name in ("image", "text")}
-    values = {"image": np.full((1, 1, 4, 4), 204, np.uint8), "text": np.array([[4, 4, 4, 0, 0, 0, 0, 0]], np.int32)}
-    wanted = scores(level=204, text="ccc")
-    np.testing.assert_allclose(run(Batch("one row", values, states))["scores"][0], wanted, atol=1e-6)
+    found = run(one_row(level=204, text="ccc"))["scores"][0]
+    np.testing.assert_allclose(found, scores(level=204, text="ccc"), atol=1e-6)
 
 
 class TestSeveralEngines:

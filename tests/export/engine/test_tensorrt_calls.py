@@ -58,7 +58,7 @@ class FakeTensorRT:
             set_memory_pool_limit=lambda pool, size: self.noted.update({pool: size}),
             clear_flag=lambda flag: self.noted.update(cleared=flag),
             add_optimization_profile=lambda profile: None,
-            create_timing_cache=lambda data: data,
+            create_timing_cache=lambda data: None if data == b"damaged" else data,
             set_timing_cache=self._set_cache,
             get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"measured"),
         )
@@ -149,6 +149,20 @@ def test_times_of_another_gpu_are_not_used(start, tmp_path):
     cache.write_bytes(b"of another")
     start(library).build(tmp_path / "g.onnx", BuildOptions(1, 1, 1, cache))
     assert library.noted["caches"] == [(b"of another", False), (b"", False)]
+
+
+def test_damaged_times_are_not_used_and_are_replaced(start, tmp_path):
+    library, cache = FakeTensorRT(), tmp_path / "timing.cache"
+    cache.write_bytes(b"damaged")
+    start(library).build(tmp_path / "g.onnx", BuildOptions(1, 1, 1, cache))
+    assert library.noted["caches"] == [(b"", False)]
+    assert cache.read_bytes() == b"measured"
+
+
+def test_the_folder_of_the_measured_times_is_made(start, tmp_path):
+    cache = tmp_path / "caches" / "h200" / "timing.cache"
+    start(FakeTensorRT()).build(tmp_path / "g.onnx", BuildOptions(1, 1, 1, cache))
+    assert [path.name for path in cache.parent.iterdir()] == ["timing.cache"]
 
 
 def test_what_the_parser_refuses_is_listed_by_node(start, tmp_path):

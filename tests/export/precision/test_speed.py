@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from onepath.export.precision.attempts import Attempt, best_of
+from onepath.export.precision.forms import Form
 from onepath.export.precision.speed import Speed, SpeedUp, measured_speeds, median_interval
 from tests.export.precision import models
 
@@ -55,3 +57,21 @@ def speed(*ups):
 )
 def test_a_precision_pays_with_a_gain_at_one_size_and_a_loss_at_none(ups, pays):
     assert speed(*ups).pays == pays
+
+
+def attempt(ranges, gain, problem=""):
+    sure = (gain * 0.99, gain * 1.01)
+    return Attempt(Form(ranges), problem=problem, speed=speed((1, gain, sure)))
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "static", "kept"),
+    [(2.0, 1.5, "dynamic"), (1.5, 2.0, "static"), (1.52, 1.5, "static"), (1.2, 0.9, "dynamic"), (0.9, 0.89, "static")],
+)
+def test_the_faster_form_is_kept_and_the_static_one_where_they_are_even(dynamic, static, kept):
+    assert best_of([attempt("dynamic", dynamic), attempt("static", static)]).form.ranges == kept
+
+
+def test_a_form_that_fails_its_gate_is_never_kept():
+    assert best_of([attempt("dynamic", 3.0, "it is wrong"), attempt("static", 0.5)]).form.ranges == "static"
+    assert best_of([attempt("dynamic", 3.0, "it is wrong")]) is None
