@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -10,6 +11,9 @@ PICKLED_SUFFIXES = frozenset((".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle",
 """Files that the usual loaders would, or may, unpickle: loading them can run code."""
 
 _ORT_FORMAT = ".ort"
+_MOST_CHARACTERS, _MOST_BYTES_OF_A_PART = 1000, 255
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, in any folder and with any suffix."""
 
 
 def name_problem(name: str) -> str | None:
@@ -18,6 +22,8 @@ def name_problem(name: str) -> str | None:
     >>> name_problem("graphs/model.onnx"), name_problem("../secret"), name_problem("C:\\model")
     (None, 'points outside the folder', 'has a backslash or a colon in its name')
     """
+    if len(name) > _MOST_CHARACTERS:
+        return f"has a name of more than {_MOST_CHARACTERS} characters"
     parts = name.split("/")
     if name.startswith("/") or ".." in parts:
         return "points outside the folder"
@@ -27,6 +33,10 @@ def name_problem(name: str) -> str | None:
         return "has a name that is not printable, or not normalised (NFC)"
     if any(part in ("", ".") or part[-1] in " ." for part in parts):
         return "has a name with an empty part, or with a part that ends in a dot or a space"
+    if any(len(part.encode()) > _MOST_BYTES_OF_A_PART for part in parts):
+        return f"has a name with a part of more than {_MOST_BYTES_OF_A_PART} bytes"
+    if any(_DEVICE.fullmatch(part) for part in parts):
+        return "has the name of a device of Windows"
     return None
 
 

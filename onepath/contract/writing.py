@@ -20,6 +20,8 @@ def write_bundle(
 ) -> Bundle:
     """Return the bundle written to a folder, replacing a bundle that was there only once the new one is whole.
 
+    Others that write, amend or sign a bundle beside it wait meanwhile.
+
     Args:
         path: the folder; its parent is made where missing.
         files: relative POSIX path to content.
@@ -29,10 +31,15 @@ def write_bundle(
         BundleIntegrityError: what was written does not pass its own check.
     """
     check_place(path)
+    with locked(path.parent):
+        return _published(path, files, manifest_from_files(_entries(files)))
+
+
+def _published(path: Path, files: Mapping[str, Content], changed: Manifest) -> Bundle:
+    """Return a bundle that was staged, checked and put in its place; the lock of its parent is held."""
     with staging_folder(path.parent) as staging:
         staged = staging / path.name
-        entries = _entries(files)
-        manifest = canonical_json(manifest_from_files(entries).model_dump(mode="json"))
+        manifest = canonical_json(changed.model_dump(mode="json"))
         digest = digest_line(sha256_from_bytes(manifest), MANIFEST).encode()
         write_tree(staged, {**files, MANIFEST: manifest, MANIFEST_DIGEST: digest})
         open_bundle(staged)
@@ -47,7 +54,7 @@ def amend_bundle(path: Path, files: Mapping[str, Content], change: Callable[[Man
     whole, and no other amendment is made at the same time.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or a link to one, which is followed.
         files: relative POSIX path to content, of those that are new or replaced.
         change: makes the new manifest of the old one; sizes and digests are filled in afterwards, and files that no
             field of the new manifest needs have to be listed in its `files` to be kept.
@@ -55,13 +62,14 @@ def amend_bundle(path: Path, files: Mapping[str, Content], change: Callable[[Man
     Raises:
         BundleIntegrityError: the bundle is not intact, or the amended one would not be.
     """
+    path = path.resolve()
     with locked(path.parent):
         old = open_bundle(path)
-        changed = change(old.manifest.model_copy(update={"files": old.manifest.files | _entries(files)}))
-        kept = {name: path / name for name in changed.files if name not in files}
-        return write_bundle(
-            path, {**kept, **files}, lambda entries: changed.model_copy(update={"files": dict(entries)})
-        )
+        listed = old.manifest.files | _entries(files)
+        changed = change(old.manifest.model_copy(update={"files": listed}))
+        contents = {**{name: path / name for name in changed.files}, **files}
+        entries = {name: listed[name] for name in contents}
+        return _published(path, contents, changed.model_copy(update={"files": entries}))
 
 
 def _entries(files: Mapping[str, Content]) -> dict[str, FileEntry]:

@@ -26,7 +26,7 @@ from onepath.export.proving.collapse import Collapsed
 from onepath.export.recipe import Recipe
 from onepath.export.robust import robustness_of_bundle
 from onepath.export.rows import RowSource
-from onepath.export.sources import Sources
+from onepath.export.sources import Sources, finite
 
 WEIGHTS = "weights/model.safetensors"
 PROBES = "probes.json"
@@ -116,7 +116,7 @@ def _files(
         WEIGHTS: collapsed.weights,
         PROBES: canonical_json(probes.model_dump(mode="json")),
         ANSWERS: bytes_from_answers(answers),
-        REPORT: canonical_json(collapsed.report.as_json()),
+        REPORT: canonical_json(finite(collapsed.report.as_json())),
     }
 
 

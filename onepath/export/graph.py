@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec, state_name
-from onepath.export.diagnosis import check_graph_is_clean, refusal_from_failure
+from onepath.export.diagnosis import check_file, check_graph_is_clean, origins_of, refusal_from_failure
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.masked_attention import without_nan_guards
 from onepath.export.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
@@ -76,16 +75,18 @@ def onnx_file_from_graph(
 
     Raises:
         UnsupportedModuleError: torch cannot export the model, which line of it and why; or the graph holds what engines
-            treat differently (a Fourier transform, complex numbers, something that depends on NaN).
+            treat differently (a Fourier transform, complex numbers, something that depends on NaN), or an operator of
+            a type of elements that ONNX has it not for.
     """
     model = _exported(graph, specs, outputs, opset).model
     without_nan_guards(model)
     check_graph_is_clean(model)  # while its nodes still say which line they come from
+    origins = origins_of(model)
     model.ir_version = ir_version
     for value in (*model.graph.inputs, *model.graph.outputs):
         value.shape = ir.Shape([ROWS, *tuple(value.shape or ())[1:]])
     file = onnx_file_from_model(cleaned(model), path, external_over_bytes=external_over_bytes)
-    onnx.checker.check_model(str(file.path))
+    check_file(file.path, origins)
     return file
 
 

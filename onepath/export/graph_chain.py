@@ -91,18 +91,7 @@ def proved_graph(
     )
     check_graph(file, targets)
     batches = parity_batches(source, export.max_batch_size, recipe.seed)
-    proof = step(
-        "parity",
-        lambda: prove_onnx(
-            graph,
-            file,
-            source=source,
-            max_batch_size=export.max_batch_size,
-            tolerances=recipe.tolerances,
-            seed=recipe.seed,
-            batches=batches,
-        ),
-    )
+    proof = step("parity", lambda: prove_onnx(graph, file, batches=batches, tolerances=recipe.tolerances))
     results = step("passes", lambda: _passes(file, batches, recipe, targets, work))
     last = results[-1].file if results else file
     entry = GraphEntry(

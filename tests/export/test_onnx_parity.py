@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from onepath.contract.errors import ParityError
+from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.manifest import ModalityEntry
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.graph import onnx_file_from_graph
-from onepath.export.onnx_file import onnx_file_from_model
+from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
 from onepath.export.proving.onnx_parity import parity_batches, prove_onnx, prove_pass
+from onepath.export.proving.sessions import GraphSession
 from onepath.export.rows import RowSource
 from onepath.export.tolerances import Tolerances
 from onepath.modalities import settings_in_full, tensor_from_settings
@@ -124,7 +125,7 @@ def test_a_row_without_a_required_modality_has_failed(tmp_path):
 
 
 def test_the_proof_covers_every_batch_within_its_tolerance(graph, file, source):
-    proof = prove_onnx(graph, file, source=source, max_batch_size=MAX, tolerances=Tolerances(), seed=0)
+    proof = prove_onnx(graph, file, batches=parity_batches(source, MAX, seed=0), tolerances=Tolerances())
     inputs = {measured.inputs: measured.tolerance for measured in proof.measurements}
     assert inputs["4 held-out rows of mixed patterns"] == 1e-5
     assert inputs["2 held-out rows with size+age"] == 1e-5
@@ -146,9 +147,9 @@ def scaled(file, path, name, factor):
 
 def test_a_weight_off_by_a_tenth_of_a_percent_is_seen_by_either_proof(graph, file, source, tmp_path):
     wrong = scaled(file, tmp_path, "age.encoder.linear.bias", 1.001)
-    with pytest.raises(ParityError, match="onnx changed the result"):
-        prove_onnx(graph, wrong, source=source, max_batch_size=MAX, tolerances=Tolerances(), seed=0)
     batches = parity_batches(source, MAX, seed=0)
+    with pytest.raises(ParityError, match="onnx changed the result"):
+        prove_onnx(graph, wrong, batches=batches, tolerances=Tolerances())
     with pytest.raises(ParityError, match="the pass over the graph changed the result"):
         prove_pass(file, wrong, batches=batches, tolerances=Tolerances())
 
@@ -156,3 +157,24 @@ def test_a_weight_off_by_a_tenth_of_a_percent_is_seen_by_either_proof(graph, fil
 def test_a_graph_is_as_it_was_before_a_pass_that_does_nothing(file, source):
     measured = prove_pass(file, file, batches=parity_batches(source, MAX, seed=0), tolerances=Tolerances())
     assert {entry.error for entry in measured} == {0.0}
+
+
+def test_a_graph_that_takes_one_number_of_rows_alone_is_refused_with_the_batch(graph, file, source, tmp_path):
+    model = file.model()
+    last = next(node for node in model.graph.node if "scores" in node.output)
+    last.output[0] = "free"
+    shape = onnx.numpy_helper.from_array(np.array([8, 3]), "eight")
+    model.graph.initializer.append(shape)
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["free", "eight"], ["scores"]))
+    fixed = onnx_file_from_model(model, tmp_path / "model.onnx")
+    with pytest.raises(UnsupportedModuleError, match=r"cannot be run on 1 held-out rows.*any number of rows") as caught:
+        prove_onnx(graph, fixed, batches=parity_batches(source, MAX, seed=0), tolerances=Tolerances())
+    assert "Reshape" in str(caught.value)
+
+
+def test_a_graph_that_the_engine_cannot_load_is_refused(file, tmp_path):
+    model = file.model()
+    model.graph.node[0].op_type = "NoSuchOperator"
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UnsupportedModuleError, match=r"cannot be loaded: .*NoSuchOperator"):
+        GraphSession(OnnxFile(tmp_path / "model.onnx"))

@@ -16,6 +16,7 @@ from onepath.export.dispatch import PresenceGraph
 from onepath.export.onnx_file import onnx_file_from_model
 from onepath.export.proofs import Batch, compare
 from onepath.export.proving import prove_collapse, prove_merge, prove_onnx
+from onepath.export.proving.onnx_parity import parity_batches
 from onepath.export.proving.running import run_dispatched, run_every_row
 from onepath.export.tolerances import Tolerances
 from onepath.merging.lego import LegoMerge
@@ -247,7 +248,7 @@ def prove(in_torch, source, tmp_path):
 
     def run(model):
         file = onnx_file_from_model(model, tmp_path / "model.onnx")
-        return prove_onnx(in_torch, file, source=source, max_batch_size=8, tolerances=TOLERANCES, seed=0)
+        return prove_onnx(in_torch, file, batches=parity_batches(source, 8, seed=0), tolerances=TOLERANCES)
 
     return run
 

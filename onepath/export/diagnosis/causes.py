@@ -55,10 +55,23 @@ _SHAPES = (
     "does not fit the shape or dtype that it gets",
     "run the encoder on zeros of the modality's tensor, (rows, *shape) in the modality's dtype, and mend the line",
 )
+RECURRENT = (
+    "is a recurrent network, which torch writes as a loop that it cannot trace here, and which ONNX Runtime does not run "
+    "on no rows at all",
+    "write its steps out with nn.LSTMCell or nn.GRUCell, which take the same weights: the number of steps is that of the "
+    "modality's tensor, so that a plain loop over it does, over masked steps instead of packed sequences",
+)
+_SELECTION = (
+    "selects elements by their values, so that their number is not known",
+    "keep the shape: torch.where(mask, x, 0), and sums over the mask in the place of means over what is selected",
+)
+_HEADS = ("gives attention something else than (rows, heads, tokens, width)", "unsqueeze(1) makes an axis of one head")
 _DYNAMO = ("uses Python that torch cannot trace", "use tensor operations and plain Python in forward")
 _OTHER = ("cannot be exported", "change the line to an operation of ONNX")
 
 _BY_PATTERN = (
+    (r"too large to convert to C long", _SELECTION),
+    (r"only 4D query", _HEADS),
     (r"Size-like symbols: u\d", _ROWS),
     (r"GuardOnDataDependent|data.dependent|_local_scalar_dense", _VALUES),
     (r"fft|complex", _COMPLEX),

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.diagnosis.causes import MUTATION, TRAINING, cause_in_words
+from onepath.export.diagnosis.causes import MUTATION, RECURRENT, TRAINING, cause_in_words
 from onepath.export.diagnosis.lines import SourceLine, innermost_own, line_from_trace
 from onepath.export.diagnosis.parts import part_in_words
 from onepath.export.dispatch import PresenceGraph
+
+_RECURRENT_NETWORKS = tuple(f"{nn.LSTM.__module__}.{kind.__name__}" for kind in (nn.LSTM, nn.GRU, nn.RNN))
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def refusal_from_failure(error: BaseException, graph: PresenceGraph) -> Unsuppor
     mutation = _place_of_mutation(frames)
     place = _place_of_node(frames, chain) or mutation or _place_of_call(frames, graph)
     known = MUTATION if place is mutation else TRAINING if _is_training_norm(frames) else None
+    if place.kind.startswith(_RECURRENT_NETWORKS):
+        known = RECURRENT
     words = cause_in_words(chain[-1], place.line.text if place.line else "", known)
     where = f"at {place.line} " if place.line else ""
     return UnsupportedModuleError(part_in_words(place.module, place.kind), f"{where}{words.reason}", words.advice)

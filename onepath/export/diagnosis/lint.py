@@ -90,7 +90,7 @@ def lint(model: ir.Model) -> list[Finding]:
             meeting.node.op_type,
             f"can make NaN of the infinite constant {meeting.constant!r}",
             _FINITE,
-            *_origin(meeting.node),
+            *origin_of_node(meeting.node),
         )
         for meeting in infinities_that_meet(model)
     ]
@@ -117,7 +117,7 @@ def _node_findings(node: ir.Node) -> Iterator[Finding]:
     name = node.name or (node.outputs[0].name if node.outputs else "") or ""
 
     def finding(problem: str, advice: str) -> Finding:
-        return Finding(name, node.op_type, problem, advice, *_origin(node))
+        return Finding(name, node.op_type, problem, advice, *origin_of_node(node))
 
     if node.op_type in _REFUSED:
         yield finding(*_REFUSED[node.op_type])
@@ -147,7 +147,7 @@ def _has_nan(tensor: ir.TensorProtocol | None) -> bool:
     return tensor is not None and tensor.dtype.is_floating_point() and bool(np.isnan(tensor.numpy()).any())
 
 
-def _origin(node: ir.Node) -> tuple[SourceLine | None, str]:
+def origin_of_node(node: ir.Node) -> tuple[SourceLine | None, str]:
     """Return the line and the module that a node comes from, as far as torch's exporter left them in the graph."""
     kept = node.metadata_props
     scopes, classes = (_SCOPES.findall(kept.get(key, "")) for key in (_NAMES, _CLASSES))

@@ -70,7 +70,7 @@ def width_of_logits(encoder: nn.Module, source: RowSource) -> int:
 
 
 def call_dispatched(model: MultimodalModel, batch: Batch) -> object:
-    """Run the model as `run_dispatched` does, in the mode that the caller set; inference mode hides FLOPs from torch."""
+    """Run the model as `run_dispatched` does, in the mode that is set; inference mode hides FLOPs from torch."""
     graph = PresenceGraph(model, _RAW).eval()
     return graph(tensors_from_arrays(batch.values), tensors_from_arrays(batch.states))
 
