@@ -38,7 +38,7 @@ format: $(READY)  ## format and mend what ruff can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: demo  ## the figures in docs/, measured anew, the demo's among them
-	@for name in dispatch collapse lego overlap baselines write_page; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in dispatch collapse lego overlap baselines precision write_page; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 release-digits: $(READY)  ## build the digits pipeline and refresh model_repository/ with it
 	@$(BIN)/python export/digits/release.py

@@ -6,6 +6,7 @@ Usage: python benchmarks/precision.py [vit] [digits]; both without a word. Exits
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,8 @@ def main() -> None:
     wanted = sys.argv[1:] or ["vit", "digits"]
     parts: Mapping[str, Callable[[], dict[str, Any]]] = {"vit": vit, "digits": precision_digits.figures}
     for name in wanted:
-        save(f"precision_{name}", parts[name]())
+        load = os.getloadavg()[0]  # of others, before anything is measured
+        save(f"precision_{name}", {"load_before": round(load, 1), **parts[name]()})
     records = {name: _saved(name) for name in parts}
     PAGE.write_text(page(records["vit"], records["digits"]), encoding="utf-8")
     missed = [problem for name in wanted for problem in _missed(name, records[name] or {})]

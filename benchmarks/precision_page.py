@@ -39,11 +39,13 @@ export:
 
 **int8** is ONNX Runtime's quantisation with signed weights and a scale for each output channel. Unsigned
 weights miss the fast kernels and gain nothing. `dynamic` takes the range of activations from each batch as it
-runs, so that a row's last digits depend on its company; `static` takes it from held-out rows, and keeps a row's
-answer its own. `auto` tries both and keeps the faster one that passes, `static` where they are about even.
-Convolutions are quantised in the static form alone. Where the gate fails, each product is computed in int8 alone to
-find those that it harms most (a spectrum before a logarithm, the logits), and these stay in float32. On a CPU
-without VNNI, sums of uint8 by int8 products can saturate: build where you serve, or mind the golden probes.
+runs, so that a row's last digits depend on its company, and one row far outside the data can spoil the answers of
+its whole batch; `static` takes it from held-out rows, and keeps a row's answer its own: ask for it where callers may
+send what they like, such as numbers without bounds. `auto` tries both and keeps the faster one that passes,
+`static` where they are about even. Convolutions are quantised in the static form alone. Where the gate fails, each
+product is computed in int8 alone to find those that it harms most (a spectrum before a logarithm, the logits), and
+these stay in float32. On a CPU without VNNI, sums of uint8 by int8 products can saturate: build where you serve, or
+mind the golden probes.
 
 **bf16 and fp16** are written into the graph, because TensorRT 11 has no flags for them: products, and what is
 element-wise between two of them, with `Cast` on every edge that crosses. Norms, softmax, reductions, what leads
@@ -162,11 +164,11 @@ def _speed_words(each: Record) -> str:
 
 
 def _origin(record: Record) -> str:
-    machine = record["machine"]
+    machine, load = record["machine"], record["load_before"]
     versions = ", ".join(f"{tool} {machine[tool]}" for tool in ("onnxruntime", "torch"))
-    return (
-        f"`python benchmarks/precision.py`, {record['date']}, {machine['cores']} cores of {machine['cpu']}, {versions}."
-    )
+    place = f"{machine['cores']} cores of {machine['cpu']}, load average {load:g} beforehand, {versions}"
+    shared = " Others shared the cores, from which figures of two threads suffer most." if load > 1 else ""
+    return f"`python benchmarks/precision.py`, {record['date']}, {place}.{shared}"
 
 
 def _table(heads: Sequence[str]) -> list[str]:

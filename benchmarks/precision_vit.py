@@ -136,7 +136,7 @@ def _milliseconds(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]
             began = time.perf_counter()
             runs[name]()
             if number:
-                found[name].append(1000 * (time.perf_counter() - began))
+                found[name].append(round(1000 * (time.perf_counter() - began), 2))
     return found
 
 

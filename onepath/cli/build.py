@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onepath.cli.exits import terminable
 from onepath.cli.tables import bundle_size, examples, print_chain, print_table, size_text
 from onepath.contract.errors import MissingExtraError
 
@@ -56,7 +57,7 @@ def command(
         if str(error.name).partition(".")[0] == "onepath":  # a part of onepath itself, which no extra brings
             raise
         raise MissingExtraError(str(error.name), "export", purpose="building a bundle") from error
-    with shown_progress() as progress:
+    with terminable(), shown_progress() as progress:
         bundles = build(recipe, output, progress, precision=precision.value if precision else None)
     for bundle in bundles:
         print_chain(bundle.manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from onepath.cli.cells import print_if_any, settings_text, value_text, wrapped
@@ -84,12 +85,12 @@ def print_engines(manifest: Manifest) -> None:
     """Print the TensorRT engines, if there are any."""
     rows = [
         (
-            engine.gpu,
+            wrapped(engine.gpu, 16),
             engine.compute_capability,
             engine.precision,
             f"{engine.opt_rows} to {engine.max_rows}",
             engine.tensorrt,
-            engine.graph,
+            PurePosixPath(engine.graph).name,
             size_text(sum(manifest.files[name].size_bytes for name in engine.files.values())),
         )
         for engine in manifest.engines
@@ -149,7 +150,7 @@ def print_measurements(manifest: Manifest) -> None:
     """Print every comparison of the proof chain."""
     rows = [
         (
-            *(proof.step, wrapped(each.inputs, 48), each.metric),
+            *(proof.step, wrapped(each.inputs, 44), each.metric),
             *(f"{each.error:.1e}", f"{each.tolerance:.0e}"),
         )
         for proof in manifest.proofs

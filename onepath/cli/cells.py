@@ -21,6 +21,15 @@ def wrapped(text: str, columns: int = _COLUMNS) -> str:
     return textwrap.fill(text, columns, break_on_hyphens=False)
 
 
+def wrapped_pattern(name: str, columns: int = 20) -> str:
+    """Return the name of a presence pattern, with a line break behind a `+` where it would be longer than some columns.
+
+    >>> wrapped_pattern("picture+word+cells", 12).splitlines()
+    ['picture+', 'word+cells']
+    """
+    return wrapped(name.replace("+", "+ "), columns + 1).replace("+ ", "+")
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:  # JSON
     """Return settings in one line, without quotes and without those that say nothing.
 

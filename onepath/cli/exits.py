@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -52,6 +54,30 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     first = [argument for argument in arguments[:end] if argument in _ANYWHERE]
     rest = [argument for argument in arguments[:end] if argument not in _ANYWHERE]
     return [*first, *rest, *arguments[end:]]
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, as Ctrl-C does, so that no temporary folder is left behind.
+
+    Raises:
+        SystemExit: it came. Until it has left the block it is a `KeyboardInterrupt`, which nobody takes for an error.
+    """
+    came: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if came:
+            raise SystemExit(TERMINATED) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def report(error: BaseException, code: int, *, debug: bool) -> int:

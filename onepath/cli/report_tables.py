@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from onepath.cli.cells import print_if_any, settings_text, value_text, wrapped
+from onepath.cli.cells import print_if_any, settings_text, value_text, wrapped, wrapped_pattern
 from onepath.contract.bundle import Bundle
 from onepath.contract.strict_json import json_from_bytes
 
@@ -118,9 +118,14 @@ def _print_robustness(bundle: Bundle) -> None:
 
     report = robustness_from_bundle(bundle.path)
     if report is not None:
-        headings = [wrapped(heading, 18) for heading in table_headings(report)]
-        rows = [[cell.replace(" (", "\n(").replace("), ", ")\n") for cell in row] for row in table_rows(report)]
+        headings = [wrapped(heading, 16) for heading in table_headings(report)]
+        rows = [[wrapped_pattern(pattern), *map(_in_lines, cells)] for pattern, *cells in table_rows(report)]
         print_if_any(f"With modalities missing, on {report.rows} rows", headings, rows)
+
+
+def _in_lines(estimate: str) -> str:
+    """Return a figure with its interval, and whose it is, below it."""
+    return estimate.replace(" (", "\n(").replace("), ", ")\n")
 
 
 _SHOWN: dict[str, Callable[[Mapping[str, Any]], None]] = {

@@ -31,7 +31,7 @@ def command(
     ] = False,
     signed_by: Annotated[
         Path | None,
-        typer.Option(help="A public key in PEM, or a folder of them: the bundle must be signed by one of these."),
+        typer.Option(help="A public key in PEM, or a folder of them: every bundle must be signed by one of these."),
     ] = None,
 ) -> None:
     """Check every digest and every proof.
@@ -45,9 +45,9 @@ def command(
 
     path = bundle_path(place)
     if not is_bundle(path) and front_doors(path):
-        if rerun or signed_by is not None:
-            raise typer.BadParameter("--rerun and --signed-by are for a bundle, and this is a model repository")
-        _verify_repository(path)
+        if rerun:
+            raise typer.BadParameter("--rerun is for a bundle, and this is a model repository")
+        _verify_repository(path, signed_by)
     else:
         _verify_bundle(path, rerun=rerun, signed_by=signed_by)
 
@@ -88,6 +88,7 @@ def _rerun(bundle: Bundle) -> None:
         problem = f"does not hold when it is measured again: {broken.measured}, {broken.note}"
         advice = "do not use it: get the bundle from its source, or build it again"
         raise BundleIntegrityError(broken.subject, problem, root=str(bundle.path), advice=advice)
+    typer.echo(f"measured again: {len(made)} comparisons hold; {len(others)} of the above cannot be told here")
 
 
 def _check_row(check: Check) -> tuple[str, ...]:
@@ -100,13 +101,20 @@ def _size(files: Iterable[FileEntry]) -> int:
     return sum(entry.size_bytes for entry in files)
 
 
-def _verify_repository(path: Path) -> None:
+def _verify_repository(path: Path, signed_by: Path | None) -> None:
+    from onepath.contract.signatures import require_signature
+    from onepath.server.names import VERSION
     from onepath.server.verification import verify_repository
 
     deployments = verify_repository(path)
+    signers = (
+        [] if signed_by is None else [require_signature(path / d.front_door / VERSION, signed_by) for d in deployments]
+    )
     rows = [
         (d.front_door, d.bundle_id[:12], str(len(d.models) + 1), str(len(d.files)), size_text(_size(d.files.values())))
         for d in deployments
     ]
     print_table(f"{path}: every file is what was deployed", ("pipeline", "bundle", "models", "files", "size"), rows)
+    for deployment, signer in zip(deployments, signers, strict=False):
+        typer.echo(f"{deployment.front_door} is signed by {signer.path}, the key {signer.id[:16]}")
     typer.echo(f"ok: {len(deployments)} pipeline{'s' * (len(deployments) != 1)}")

@@ -6,8 +6,9 @@ See `onepath.contract.stages` for what a stage is. Its answers are the first out
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ Answers = Mapping[str, NDArray[np.float64]]
 
 ANSWERS = "answers.npz"
 """Where a bundle has them."""
-_MOST_BYTES = 1 << 30
 _HEADER_BYTES = 128
+_ENCRYPTED = 1  # of the flags of an archive's part
+_MOST_BYTES_AROUND = 1024
+"""Of what an archive says of one array, twice with its name; and of what it says in the end."""
 
 
 def bytes_from_answers(answers: Answers) -> bytes:
@@ -55,39 +58,45 @@ def answers_from_bundle(manifest: Manifest, root: Path, *, probes: int) -> dict[
 
     Raises:
         BundleIntegrityError: the file is not one of answers: a stage is missing, unknown or there twice, an array is
-            not float64 `(probes, width)` or not finite, or their widths differ.
+            not finite float64 of the probes and of the first output's width, or the file is larger than these are.
     """
     if manifest.answers is None:
         return {}
     try:
-        answers = _answers_from_file(root / manifest.answers, probes)
-        _check_stages(manifest, answers)
+        shape = probes, math.prod(manifest.outputs[0].shape)
+        answers = _answers_from_file(root / manifest.answers, stages_of(manifest), shape)
     except (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         problem = f"does not hold the answers of this bundle: {error}"
         raise BundleIntegrityError(manifest.answers, problem, root=str(root)) from error
     return {stage: answers[stage] for stage in stages_of(manifest) if stage in answers}
 
 
-def _answers_from_file(path: Path, probes: int) -> dict[str, NDArray[np.float64]]:
-    if path.stat().st_size > _MOST_BYTES or probes < 1:
-        raise ValueError(f"it has more than {_MOST_BYTES} bytes, or there are no probes")
+def _answers_from_file(path: Path, stages: Sequence[str], shape: tuple[int, int]) -> dict[str, NDArray[np.float64]]:
+    """Return the stages' answers; what a file may claim or hold is known before any of it is read."""
+    most = (len(stages) + 1) * (len(_header(*shape)) + 8 * math.prod(shape) + _MOST_BYTES_AROUND)
+    if math.prod(shape) < 1 or path.stat().st_size > most:
+        raise ValueError(f"it has more than {most} bytes, or there are no probes")
     answers: dict[str, NDArray[np.float64]] = {}
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             stage = entry.filename.removesuffix(".npy")
-            if entry.compress_type != zipfile.ZIP_STORED or stage == entry.filename or stage in answers:
-                raise ValueError(f"its part {entry.filename!r} is compressed, no array, or there twice")
-            answers[stage] = _array(archive.read(entry), stage, probes)
+            if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED or stage in answers:
+                raise ValueError(f"its part {entry.filename!r} is compressed, encrypted, or there twice")
+            if stage == entry.filename or stage not in stages:
+                raise ValueError(f"it holds {entry.filename!r}, which is no stage of it")
+            answers[stage] = _array(archive.read(entry), stage, shape)
+    missing = [stage for stage in stages if stage not in answers and stage != MERGE_REFERENCE]
+    if missing:
+        raise ValueError(f"it lacks {missing[0]}")
     return answers
 
 
-def _array(data: bytes, stage: str, probes: int) -> NDArray[np.float64]:
-    """Return an array whose header is, byte for byte, that of float64 `(probes, width)`."""
-    width = (len(data) - len(_header(probes, 1))) // (8 * probes)
-    header = _header(probes, width)
-    if width < 1 or len(data) != len(header) + 8 * probes * width or not data.startswith(header):
-        raise ValueError(f"the array of {stage} is not float64 of {probes} probes")
-    array = np.frombuffer(data, "<f8", offset=len(header)).reshape(probes, width)
+def _array(data: bytes, stage: str, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return an array whose header is, byte for byte, that of float64 of a shape."""
+    header = _header(*shape)
+    if len(data) != len(header) + 8 * math.prod(shape) or not data.startswith(header):
+        raise ValueError(f"the array of {stage} is not float64 of {shape[0]} probes and {shape[1]} numbers each")
+    array = np.frombuffer(data, "<f8", offset=len(header)).reshape(shape)
     if not np.isfinite(array).all():
         raise ValueError(f"the array of {stage} holds what is no number")
     return array
@@ -98,14 +107,3 @@ def _header(rows: int, width: int) -> bytes:
     text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
     text = text.ljust(_HEADER_BYTES - 11) + "\n"
     return b"\x93NUMPY\x01\x00" + (len(text)).to_bytes(2, "little") + text.encode()
-
-
-def _check_stages(manifest: Manifest, answers: Answers) -> None:
-    stages = stages_of(manifest)
-    missing = [stage for stage in stages if stage not in answers and stage != MERGE_REFERENCE]
-    unknown = [stage for stage in answers if stage not in stages]
-    if missing or unknown:
-        raise ValueError(f"it lacks {missing[0]}" if missing else f"it holds {unknown[0]}, which is no stage of it")
-    widths = {array.shape[1] for array in answers.values()}
-    if len(widths) != 1:
-        raise ValueError(f"its answers are {', '.join(map(str, sorted(widths)))} wide")

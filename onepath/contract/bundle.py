@@ -25,6 +25,7 @@ SIGNATURE = "manifest.sig"
 SHORT_ID = 12
 
 _MOST_MANIFEST_BYTES = 16 << 20
+_MOST_SHOWN = 200  # characters of a name that may not be one
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,20 @@ class Bundle:
 
     @property
     def probes(self) -> ProbeSet:
-        """The golden probes."""
-        return probes_from_file(self.path / self.manifest.probes)
+        """The golden probes.
+
+        Raises:
+            BundleIntegrityError: the file holds none, or they are of another output than the task's own.
+        """
+        name, output = self.manifest.probes, self.manifest.outputs[0].name
+        try:
+            probes = probes_from_file(self.path / name)
+        except ValueError as error:
+            problem = f"does not hold probes ({' '.join(str(error).split())[:200]})"
+            raise BundleIntegrityError(name, problem, root=str(self.path)) from error
+        if probes.output != output:
+            raise BundleIntegrityError(name, f"is of {probes.output!r} and not of {output!r}", root=str(self.path))
+        return probes
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -133,7 +146,7 @@ def _check_names(files: Iterable[str], besides: Iterable[str], root: Path) -> No
     for name in sorted(files):
         problem = "is listed as a file of its own manifest" if name in besides else name_problem(name)
         if problem:
-            raise BundleIntegrityError(ascii(name)[1:-1], problem, root=str(root))
+            raise BundleIntegrityError(ascii(name)[1:-1][:_MOST_SHOWN], problem, root=str(root))
     collision = colliding_names(sorted({*files, *besides}))
     if collision:
         problem = f"is the same name as {collision[0]} where upper and lower case are one"
@@ -161,7 +174,7 @@ def _found(root: Path) -> dict[str, Path]:
 
 
 def check_chain(manifest: Manifest, root: Path) -> None:
-    """Check that the proofs are within tolerance and lead from one to the next, to the weights and to the graph.
+    """Check that the proofs are within tolerance and lead from one to the next, to the weights and to every graph.
 
     Raises:
         BundleIntegrityError: naming the broken link.
@@ -171,11 +184,21 @@ def check_chain(manifest: Manifest, root: Path) -> None:
         proof = manifest.proofs[broken[0]]
         link = f"{MANIFEST} (proof {broken[0] + 1}, {proof.step} of {proof.subject})"
         raise BundleIntegrityError(link, broken[1], root=str(root))
+    _check_graphs_differ(manifest, root)
     for names, steps in _proved_files(manifest):
         digest = joined_digest(manifest.files[name].sha256 for name in names)
         if digest not in [proof.writes for proof in steps]:
             problem = f"is not what the proof step {' or '.join(proof.step for proof in steps) or 'of it'} wrote"
             raise BundleIntegrityError(names[0], problem, root=str(root))
+
+
+def _check_graphs_differ(manifest: Manifest, root: Path) -> None:
+    """Check that no proof could be of two graphs."""
+    known: dict[str, str] = {}
+    for graph in manifest.graphs:
+        digest = joined_digest(manifest.files[name].sha256 for name in graph.files)
+        if known.setdefault(digest, graph.file) != graph.file:
+            raise BundleIntegrityError(graph.file, f"is the same graph as {known[digest]}", root=str(root))
 
 
 def _proved_files(manifest: Manifest) -> Iterator[tuple[Sequence[str], Sequence[ProofStep]]]:

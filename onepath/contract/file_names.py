@@ -31,11 +31,15 @@ def name_problem(name: str) -> str | None:
         return "has a backslash or a colon in its name"
     if not name.isprintable() or unicodedata.normalize("NFC", name) != name:
         return "has a name that is not printable, or not normalised (NFC)"
-    if any(part in ("", ".") or part[-1] in " ." for part in parts):
+    return next(filter(None, map(_part_problem, parts)), None)
+
+
+def _part_problem(part: str) -> str | None:
+    if part in ("", ".") or part[-1] in " .":
         return "has a name with an empty part, or with a part that ends in a dot or a space"
-    if any(len(part.encode()) > _MOST_BYTES_OF_A_PART for part in parts):
+    if len(part.encode()) > _MOST_BYTES_OF_A_PART:
         return f"has a name with a part of more than {_MOST_BYTES_OF_A_PART} bytes"
-    if any(_DEVICE.fullmatch(part) for part in parts):
+    if _DEVICE.fullmatch(part):
         return "has the name of a device of Windows"
     return None
 

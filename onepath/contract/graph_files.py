@@ -32,7 +32,7 @@ _DIMS, _DATA_TYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 9
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _DEEPEST = 100
-_MOST_FIELDS = 20_000_000
+_MOST_FIELDS = 5_000_000  # some ten times those of the largest models; reading as many takes 15 s
 _MOST_BITS_OF_LENGTH = 31
 
 

@@ -53,6 +53,16 @@ class GraphEntry(Closed):
         return ", ".join([self.precision, *(f"{name} {kind}" for name, kind in self.modality_precision.items())])
 
     @property
+    def has_16_bits(self) -> bool:
+        """Whether some of it computes in 16 bits, which a CPU may lack the operators for.
+
+        >>> GraphEntry(file="g", precision="int8", modality_precision={"text": "bf16"}, opset=20, ir_version=10,
+        ...            max_batch_size=8).has_16_bits
+        True
+        """
+        return bool({self.precision, *self.modality_precision.values()} & {"bf16", "fp16"})
+
+    @property
     def is_reference(self) -> bool:
         """Whether everything in it is float32: the graph that the others were made of and are held against."""
         return {self.precision, *self.modality_precision.values()} == {"fp32"}

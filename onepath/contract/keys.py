@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,15 @@ class PublicKey:
 
 
 def public_keys(path: Path) -> list[PublicKey]:
-    """Return the public key of a file in PEM, or those of every `*.pem` file of a folder.
+    """Return the public key of a file in PEM, or those of every `*.pem` file of a folder but private keys' ones.
 
     Raises:
         KeyFileError: there is none, or one of them is no ed25519 public key.
         MissingExtraError: cryptography is not installed.
     """
-    paths = sorted(path.glob("*.pem")) if path.is_dir() else [path]
+    paths = [each for each in sorted(path.glob("*.pem")) if not _is_private(each)] if path.is_dir() else [path]
     if not paths:
-        raise KeyFileError(path, "the folder holds no *.pem file", advice="give the file of a public key")
+        raise KeyFileError(path, "the folder holds no *.pem file of a public key", advice="give the file of one")
     return [_public_key(each) for each in paths]
 
 
@@ -99,6 +100,13 @@ def is_signed_by(key: PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _is_private(path: Path) -> bool:
+    """Return whether a file says that it is a private key, which may lie beside its public one."""
+    with suppress(OSError), path.open("rb") as file:
+        return b"PRIVATE KEY-----" in file.read(_MOST_BYTES)
+    return False
 
 
 def _public_key(path: Path) -> PublicKey:

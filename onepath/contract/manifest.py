@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from onepath.contract.graphs import EngineEntry, GraphEntry
-from onepath.contract.proofs import LOOSEST, ProofStep, steps_problem
+from onepath.contract.proofs import LOOSEST_IN_FLOAT32, ProofStep, steps_problem
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, Closed, TensorSpec, state_name, status_name
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -105,7 +105,7 @@ class Manifest(Closed):
     weights: str
     probes: str
     answers: str | None = None
-    probe_tolerance: float = Field(gt=0, le=LOOSEST)
+    probe_tolerance: float = Field(gt=0, le=LOOSEST_IN_FLOAT32)
     proofs: tuple[ProofStep, ...] = Field(min_length=1)
     deployment: dict[str, Any] = Field(default_factory=dict)  # the server's own model validates it
     files: dict[str, FileEntry]

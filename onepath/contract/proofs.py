@@ -25,6 +25,13 @@ another; and the share of rows that are answered correctly before and not after,
 
 LOOSEST = 1.0
 """No tolerance may be above this: a proof with it would prove nothing of probabilities."""
+LOOSEST_IN_FLOAT64 = 1e-6
+"""No merge, and no other comparison in float64, may have a tolerance above this for the largest difference."""
+LOOSEST_IN_FLOAT32 = 1e-2
+"""No other step of the main line may have one above this: what float32 answers farther off is another model."""
+
+BOUNDS: tuple[Metric, ...] = ("max_abs", "max_relative")
+"""The metrics of the largest difference, which no proof does without."""
 
 
 class Measurement(Closed):
@@ -84,6 +91,8 @@ def broken_link(proofs: Sequence[ProofStep]) -> tuple[int, str] | None:
         for measured in proof.measurements:
             if not measured.error <= measured.tolerance:
                 return index, f"is off by {measured.error:.3g}, over {measured.tolerance:.3g}"
+            if measured.tolerance > _loosest(proof.step, measured.metric):
+                return index, f"has a tolerance of {measured.tolerance:.3g}, with which it would prove nothing"
         if proof.step == "engine":
             starts_well = proof.reads in graphs
         else:
@@ -91,3 +100,10 @@ def broken_link(proofs: Sequence[ProofStep]) -> tuple[int, str] | None:
         if not starts_well:
             return index, "does not start from the result of the step before it"
     return None
+
+
+def _loosest(step: Step, metric: Metric) -> float:
+    """Return the largest tolerance of a step; a precision and its engines have gates, which a recipe chooses."""
+    if metric not in BOUNDS or step not in MAIN_LINE:
+        return LOOSEST
+    return LOOSEST_IN_FLOAT64 if step == "merge" else LOOSEST_IN_FLOAT32

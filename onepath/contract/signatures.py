@@ -95,6 +95,15 @@ def require_signature(bundle: Bundle | Path, keys: Path | Iterable[PublicKey]) -
     return signer
 
 
+def signature_bytes(folder: Path) -> bytes | None:
+    """Return the file of the signature beside a manifest, not checked against any key; None where there is none.
+
+    Raises:
+        BundleIntegrityError: as `read_signature`.
+    """
+    return None if read_signature(folder) is None else (folder / SIGNATURE).read_bytes()
+
+
 def read_signature(folder: Path) -> Signature | None:
     """Return the signature beside a manifest, not checked against any key; None where there is none.
 

@@ -74,7 +74,7 @@ def _digests_of_graph(graph: Path) -> Iterator[str]:
 
 def _place(tensor: GraphTensor, graph: Path) -> tuple[Path, int, int]:
     """Return the file that holds a tensor's data, and where in it they begin and how long they are."""
-    if not tensor.external:
+    if not tensor.outside:
         return graph, tensor.start, tensor.size_bytes
     said = dict(tensor.external)
     path = graph.parent / said["location"]

@@ -14,6 +14,7 @@ from onepath.contract.bundle import Bundle
 from onepath.contract.manifest import FileEntry, Manifest
 from onepath.contract.writing import write_bundle
 from onepath.export.assemble import Assembled, assemble
+from onepath.export.diagnosis import failures_told_by_line
 from onepath.export.exporting import PROBES, WEIGHTS, Exported, export_model
 from onepath.export.progress import Stage, Steps
 from onepath.export.recipe import Recipe
@@ -47,7 +48,7 @@ def make_bundle(
         stage: told of each of the `STEPS` steps.
     """
     step = Steps(stage)
-    with tempfile.TemporaryDirectory(prefix=".onepath-build-", dir=path.parent) as work:
+    with tempfile.TemporaryDirectory(prefix=".onepath-build-", dir=path.parent) as work, failures_told_by_line():
         assembled = step("merge", lambda: assemble(name, recipe, sources, rows))
         exported = export_model(name, assembled, recipe, sources, work=Path(work), step=step)
         names = [source for _, source in models_of(recipe.bundles[name])]

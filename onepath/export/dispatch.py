@@ -16,10 +16,11 @@ class RowDispatch(nn.Module):
     """Runs an encoder on the rows that are present and puts the absent value in the place of the others.
 
     The rows are gathered, encoded together, and scattered back, so that the cost is in proportion to how many are
-    present and a present row's features are those that the encoder gives for it in any company.
+    present and a present row's features are those that the encoder gives for it in any company. In torch no encoder
+    is run on no rows, which not every one can be; a graph does run it, and is proved to.
 
     Args:
-        encoder: `values (rows, …) -> features (rows, …)`; it must accept zero rows.
+        encoder: `values (rows, …) -> features (rows, …)`.
         absent: the features of an absent row, without the row axis.
     """
 
@@ -39,12 +40,18 @@ class RowDispatch(nn.Module):
         """
         index = torch.nonzero(present).squeeze(1)
         if torch.compiler.is_exporting():
-            # As of every symbolic size, torch may take it that there are several: layers such as BatchNorm ask. That the
-            # graph is right for one row and for none is proved afterwards.
-            torch._check(index.shape[0] > 1)
+            # Layers such as BatchNorm ask whether there are rows, which torch cannot tell. It may take it that there
+            # are several: that the graph is right for one row and for none is proved afterwards.
+            torch._check(index.shape[0] > 1)  # type: ignore[no-untyped-call]
+        elif index.shape[0] == 0:
+            return self._all_absent(present.shape[0])
         encoded = self.encoder(values.index_select(0, index))
         table = self.absent.to(encoded.dtype).expand(present.shape[0], *self.absent.shape)
         return table.index_copy(0, index, encoded)
+
+    def _all_absent(self, rows: int) -> Tensor:
+        dtype = next((weight.dtype for weight in self.encoder.parameters()), self.absent.dtype)
+        return self.absent.to(dtype).expand(rows, *self.absent.shape)
 
 
 class PresenceGraph(nn.Module):

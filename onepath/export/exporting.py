@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from onepath.contract.answers import ANSWERS, Answers, bytes_from_answers
 from onepath.contract.digests import canonical_json
+from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.proofs import ProofStep
@@ -21,12 +24,14 @@ from onepath.export.graph_chain import GraphChain, proved_graph
 from onepath.export.outputs import outputs_of_graph
 from onepath.export.precisions import Precisions, precisions_of_graph
 from onepath.export.progress import Steps
+from onepath.export.proofs import Batch
 from onepath.export.proving import first_output, probe_batch, probe_rows, prove_collapse, run_graph
 from onepath.export.proving.collapse import Collapsed
 from onepath.export.recipe import Recipe
 from onepath.export.robust import robustness_of_bundle
 from onepath.export.rows import RowSource
 from onepath.export.sources import Sources, finite
+from onepath.merging.multimodal import MultimodalModel
 
 WEIGHTS = "weights/model.safetensors"
 PROBES = "probes.json"
@@ -77,14 +82,7 @@ def export_model(
     probes = probe_batch(source, export.probes_per_pattern)
     collapsed = step(
         "collapse",
-        lambda: prove_collapse(
-            assembled.model,
-            source=source,
-            tolerances=recipe.tolerances,
-            seed=recipe.seed,
-            probes=probes,
-            before="merge" if assembled.proofs else COLLAPSE_REFERENCE,
-        ),
+        lambda: _collapsed(assembled, recipe, probes),
     )
     graph = PresenceGraph(collapsed.model, recipe.task).eval()
     outputs = outputs_of_graph(graph, source, recipe)
@@ -103,6 +101,26 @@ def export_model(
     }
     proofs = (*assembled.proofs, collapsed.proof, *chain.proofs, *made.proofs)
     return Exported(outputs, made.graph, made.variants, proofs, files, report.details)
+
+
+def _collapsed(assembled: Assembled, recipe: Recipe, probes: Batch) -> Collapsed:
+    try:
+        return prove_collapse(
+            assembled.model,
+            source=assembled.source,
+            tolerances=recipe.tolerances,
+            seed=recipe.seed,
+            probes=probes,
+            before="merge" if assembled.proofs else COLLAPSE_REFERENCE,
+        )
+    except ParityError as error:
+        graph = PresenceGraph(cast(MultimodalModel, assembled.model), recipe.task).eval()
+        once, again = (first_output(run_graph(graph, probes)) for _ in range(2))
+        if np.allclose(once, again, rtol=0, atol=recipe.tolerances.cast, equal_nan=True):
+            raise
+        reason = "it answers the same rows otherwise when it is run again"
+        advice = "draw no random numbers in forward: F.dropout takes training=self.training, nn.Dropout knows by itself"
+        raise UnsupportedModuleError("the model", reason, advice) from error
 
 
 def _files(

@@ -64,9 +64,10 @@ def compare(
     """
     measurements: list[Measurement] = []
     for batch in batches:
-        error = _largest_difference(reference(batch), candidate(batch), relative=relative)
+        expected = reference(batch)
+        error = _largest_difference(expected, candidate(batch), relative=relative)
         if not error <= tolerance:
-            raise ParityError(step, error=error, tolerance=tolerance, where=batch.title)
+            raise ParityError(step, error=error, tolerance=tolerance, where=batch.title + _if_not_finite(expected))
         measurements.append(
             Measurement(
                 inputs=batch.title,
@@ -78,6 +79,11 @@ def compare(
     if not measurements:
         raise ParityError(step, error=float("inf"), tolerance=tolerance, where="no inputs at all")
     return tuple(measurements)
+
+
+def _if_not_finite(expected: Arrays) -> str:
+    finite = all(np.isfinite(array).all() for array in expected.values() if np.issubdtype(array.dtype, np.number))
+    return "" if finite else ", to which the model itself answers NaN or infinity"
 
 
 def _largest_difference(expected: Arrays, found: Arrays, *, relative: bool) -> float:

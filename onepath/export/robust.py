@@ -10,6 +10,7 @@ from torch import nn
 
 from onepath.contract.robustness import RobustnessReport
 from onepath.export.assemble import Assembled
+from onepath.export.precision.making import EMULATED
 from onepath.export.precisions import Precisions
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import MergedBundle
@@ -43,7 +44,7 @@ def robustness_of_bundle(
     """
     modalities = [*recipe.modalities]
     report = robustness_report(
-        made.graph_file.path,
+        made.runnable_file.path,
         source=assembled.source,
         targets=sources.trained.targets,
         task=recipe.task,
@@ -75,9 +76,13 @@ def _encoders(name: str, assembled: Assembled, recipe: Recipe, sources: Sources)
 
 def _graph_note(made: Precisions) -> str:
     """Return which graph was measured: another may be deployed later, which is worse by what its own gate allows."""
-    measured = f"the figures are those of the graph in {made.graph.precisions}"
+    measured = f"the figures are those of the graph in {made.graph.precisions}{_how(made)}"
     others = "; ".join(entry.precisions for entry in made.variants)
     return f"{measured}, and not of the others, in {others}" if others else measured
+
+
+def _how(made: Precisions) -> str:
+    return f", {EMULATED}" if made.emulated else ""
 
 
 def _details(report: RobustnessReport, recipe: Recipe) -> dict[str, Any]:  # JSON

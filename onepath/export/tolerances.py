@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from onepath.contract.proofs import LOOSEST
+from onepath.contract.proofs import LOOSEST_IN_FLOAT32, LOOSEST_IN_FLOAT64
 from onepath.contract.tensors import Closed
 from onepath.export.precision.gates import PrecisionGates
 
-Tolerance = Annotated[float, Field(gt=0, le=LOOSEST)]
+InFloat64 = Annotated[float, Field(gt=0, le=LOOSEST_IN_FLOAT64)]
+InFloat32 = Annotated[float, Field(gt=0, le=LOOSEST_IN_FLOAT32)]
 
 
 class Tolerances(Closed):
@@ -27,10 +28,10 @@ class Tolerances(Closed):
         precision: how far graphs in other precisions than float32 may be from the float32 one.
     """
 
-    merge: Tolerance = 1e-10
-    collapse: Tolerance = 1e-10
-    cast: Tolerance = 1e-4
-    onnx: Tolerance = 1e-5
-    onnx_random: Tolerance = 1e-4
-    probe: Tolerance = 1e-4
+    merge: InFloat64 = 1e-10
+    collapse: InFloat64 = 1e-10
+    cast: InFloat32 = 1e-4
+    onnx: InFloat32 = 1e-5
+    onnx_random: InFloat32 = 1e-4
+    probe: InFloat32 = 1e-4
     precision: PrecisionGates = PrecisionGates()

@@ -13,12 +13,13 @@ from onepath.contract.distances import WORST_CASE, largest
 from onepath.contract.errors import BundleIntegrityError, ScoringError
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.manifest import Manifest
+from onepath.contract.presence import accepted_patterns, pattern_name, sampled_patterns
 from onepath.contract.probe_tolerances import probe_tolerance
 from onepath.contract.probes import ProbeSet
-from onepath.contract.proofs import MAIN_LINE, Measurement, Metric
+from onepath.contract.proofs import BOUNDS, LOOSEST_IN_FLOAT64, MAIN_LINE, Measurement, Metric
 from onepath.contract.stages import CAST, RAW_STAGES, SERVED, Link, graph_stage, links_of, stages_of
 from onepath.contract.weights_in_graph import weights_in_graph
-from onepath.scoring.checks import Check, Verdict, compared
+from onepath.scoring.checks import Check, compared
 from onepath.scoring.probe_runs import answers_now
 from onepath.scoring.settings import EngineSettings
 
@@ -26,16 +27,17 @@ Answers = Mapping[str, NDArray[np.float64]]
 
 _SERVED_ROUNDING = 1e-6
 """How far what torch serves in float32 may be from what float64 makes of the same logits."""
-_GPU_ONLY = ("bf16", "fp16")
-"""Precisions that a CPU may lack the operators of."""
+_FLOAT64 = ("merge", "collapse")
+"""The stages that answer in float64 what the ones before them answer in float64."""
+_MOST_NAMED = 8
 
 
 def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]:
     """Return every check of a bundle's proofs that its own probes allow, in the order of the chain.
 
     Each stored stage is held against the one before it by the step's metric and tolerance, and against the error that
-    the step recorded. Each graph is run on the probes and held against its stored answers and, end to end, against the
-    first stage within the sum of the tolerances between them; the deployed one also against what the probes expect.
+    the step recorded. Each graph is run on the probes and held against its stored answers, against what the probes
+    expect, and, end to end, against the first stage within the sum of the tolerances between them.
 
     Args:
         bundle: an opened one.
@@ -60,15 +62,14 @@ def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]
             checks.append(_not_run(graph, error))
             continue
         checks += _graph_checks(graph, manifest, now, stored)
-        if graph is manifest.graph:
-            tolerance = probe_tolerance(manifest.model_copy(update={"engines": ()}), largest(expected))
-            checks.append(compared(graph.file, "now to what the probes expect", (expected, now), tolerance=tolerance))
-    return [*checks, _weights_check(bundle), *_not_measured(manifest, stored)]
+        tolerance = probe_tolerance(manifest.model_copy(update={"graph": graph, "engines": ()}), largest(expected))
+        checks.append(compared(graph.file, "now to what the probes expect", (expected, now), tolerance=tolerance))
+    return [*checks, _patterns_check(manifest, probes), _weights_check(bundle), *_not_measured(manifest, stored)]
 
 
 def _probes(bundle: Bundle) -> tuple[ProbeSet, NDArray[np.float64]]:
+    probes = bundle.probes
     try:
-        probes = bundle.probes
         expected = probes.expected().astype(np.float64)
         if expected.ndim != 2 or not np.isfinite(expected).all():
             raise ValueError("their expected answers are not of one width, or no numbers")
@@ -81,11 +82,14 @@ def _probes(bundle: Bundle) -> tuple[ProbeSet, NDArray[np.float64]]:
 def _stored_checks(link: Link, stored: Answers) -> Iterator[Check]:
     """Yield how far two stored stages are apart, by each metric that the proof was measured by on the probes."""
     subject: str = link.proof.step
+    measured = _on_probes(link)
+    if link.before not in stored and measured:
+        yield Check(subject, link.title, "broken", note=f"was measured, and the bundle has no answers of {link.before}")
+        return
     if link.before not in stored:
         why = "the models that were merged are not in the bundle, nor what they answer"
         yield Check(subject, f"{link.before} to {link.after}", "not measured", note=why)
         return
-    measured = _on_probes(link)
     for each in measured:
         yield compared(
             subject,
@@ -95,8 +99,12 @@ def _stored_checks(link: Link, stored: Answers) -> Iterator[Check]:
             metric=each.metric,
             recorded=each.error,
         )
-    if not measured and any(each.metric in WORST_CASE for each in link.proof.measurements):
+    bounds = [each.tolerance for each in measured if each.metric in BOUNDS]
+    if not bounds:
         yield Check(subject, link.title, "broken", note="was not measured on the probes when the bundle was built")
+    elif link.after in _FLOAT64 and min(bounds) > LOOSEST_IN_FLOAT64:
+        note = f"is in float64, and its tolerance is {min(bounds):.3g}, over {LOOSEST_IN_FLOAT64:.3g}"
+        yield Check(subject, link.title, "broken", note=note)
 
 
 def _served_checks(manifest: Manifest, stored: Answers, expected: NDArray[np.float64]) -> Iterator[Check]:
@@ -112,8 +120,9 @@ def _graph_checks(graph: GraphEntry, manifest: Manifest, now: NDArray[np.float64
     stage = graph_stage(graph, manifest)
     links = _links_to(stage, manifest)
     own = _by_metric(links[-1]) if not graph.is_reference else {}
-    seen = own["max_abs"].error if "max_abs" in own else 0.0  # no more than the precision itself was seen to cost
-    tolerance = max(manifest.probe_tolerance, seen)
+    scales = {"max_abs": 1.0, "max_relative": largest(stored[stage])}
+    seen = [own[metric].error * scale for metric, scale in scales.items() if metric in own]
+    tolerance = max([manifest.probe_tolerance, *seen])  # no more than the precision itself was seen to cost
     yield compared(graph.file, f"now to {stage} as stored", (stored[stage], now), tolerance=tolerance)
     for metric, each in own.items():
         reference = stored[links[-1].before]
@@ -170,21 +179,49 @@ def _as_served(raw: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float
     return served
 
 
+def _patterns_check(manifest: Manifest, probes: ProbeSet) -> Check:
+    """Return whether each presence pattern that the model accepts is among the probes; of the others some are named."""
+    names = manifest.modality_names
+    required = [entry.name for entry in manifest.modalities if entry.absent == "required"]
+    found = {pattern_name(name for name in names if name in row.payloads) for row in probes.rows}
+    accepted = accepted_patterns(names, required)
+    measured = f"{len(found)} of {accepted} presence patterns"
+    if len(found) >= accepted:
+        return Check("probes", measured, "ok")
+    missing = [each for each in map(pattern_name, sampled_patterns(names, required=required)) if each not in found]
+    note = f"no probe is of {', '.join(missing[:_MOST_NAMED])}{' and others' * (len(missing) > _MOST_NAMED)}"
+    return Check("probes", measured, "not measured", note=note)
+
+
 def _weights_check(bundle: Bundle) -> Check:
-    """Return whether the float32 graph holds the bundle's weights; those that were folded into others are named."""
+    """Return whether the float32 graph holds the bundle's weights; those that were folded into others are named.
+
+    They are others than the graph's if none is there, or fewer than half where no pass could have folded them.
+    """
     manifest = bundle.manifest
-    found = weights_in_graph(bundle.path / manifest.weights, bundle.path / manifest.reference.file)
-    here = len(found.equal) + len(found.transposed)
-    measured = f"{here} of {here + len(found.missing)} in the float32 graph"
-    if not found.missing:
-        return Check("weights", measured, "ok", note=f"{len(found.transposed)} of them transposed")
-    return Check("weights", measured, "not measured", note=f"folded or left out: {', '.join(found.missing)}")
+    try:
+        found = weights_in_graph(bundle.path / manifest.weights, bundle.path / manifest.reference.file)
+    except ValueError as error:
+        return Check("weights", "in the float32 graph", "broken", note=str(error))
+    here, missing = len(found.equal) + len(found.transposed), len(found.missing)
+    measured = f"{here} of {here + missing} in the float32 graph"
+    if missing and (here == 0 or (here < missing and not _has_passes(manifest))):
+        return Check("weights", measured, "broken", note="they are not the graph's")
+    if missing:
+        return Check("weights", measured, "not measured", note=f"folded or left out: {', '.join(found.missing)}")
+    return Check("weights", measured, "ok", note=f"{len(found.transposed)} of them transposed")
+
+
+def _has_passes(manifest: Manifest) -> bool:
+    return any(proof.step in ("fold", "fuse") for proof in manifest.proofs)
 
 
 def _not_run(graph: GraphEntry, error: ScoringError) -> Check:
     lacks_an_operator = type(error.__cause__).__name__ == "NotImplemented"  # as ONNX Runtime names it
-    verdict: Verdict = "not measured" if lacks_an_operator and graph.precision in _GPU_ONLY else "broken"
-    return Check(graph.file, "run now", verdict, note=str(error))
+    if lacks_an_operator and graph.has_16_bits:
+        note = f"computes in {graph.precisions}, of which ONNX Runtime lacks operators here"
+        return Check(graph.file, "run now", "not measured", note=note)
+    return Check(graph.file, "run now", "broken", note=str(error))
 
 
 def _not_measured(manifest: Manifest, stored: Answers) -> Iterator[Check]:

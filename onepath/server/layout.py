@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, digest_line
+from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, SIGNATURE, digest_line
 from onepath.contract.deployment import DEPLOYMENT, DEPLOYMENT_DIGEST, Deployment
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.engines import FUSION, GRAPH
@@ -119,7 +119,8 @@ def bundle_assets(files: Mapping[str, FileEntry], modality: str) -> dict[str, st
 def _front_door_files(source: Source) -> Files:
     name, manifest = source.manifest.name, source.manifest
     config = front_door_config(manifest, source.bundle_id, source.pipeline_id)
-    return {
+    signature: Files = {} if source.signature is None else {f"{name}/{VERSION}/{SIGNATURE}": source.signature}
+    return signature | {
         f"{name}/{CONFIG}": text_from_config(config),
         f"{name}/{VERSION}/{MANIFEST}": source.manifest_bytes,
         f"{name}/{VERSION}/{MANIFEST_DIGEST}": digest_line(source.bundle_id, MANIFEST).encode(),

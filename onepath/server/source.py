@@ -10,6 +10,7 @@ from onepath.contract.digests import sha256_from_bytes
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import Manifest
 from onepath.contract.probes import ProbeSet
+from onepath.contract.signatures import signature_bytes
 from onepath.server.names import pipeline_id
 from onepath.server.settings import DeploySettings
 from onepath.server.variants import manifest_as_deployed, settings_in_full
@@ -24,12 +25,14 @@ class Source:
         manifest_bytes: its file, whose digest is the bundle's id.
         probes: the bundle's.
         settings: in full.
+        signature: the file of the bundle's signature, which is passed on and not checked; None where it has none.
     """
 
     manifest: Manifest
     manifest_bytes: bytes
     probes: ProbeSet
     settings: DeploySettings
+    signature: bytes | None = None
 
     @property
     def bundle_id(self) -> str:
@@ -55,11 +58,13 @@ def source_from_bundle(bundle: Bundle, settings: DeploySettings | None) -> Sourc
         settings: of which the fields that were set count before the bundle's own.
 
     Raises:
-        BundleIntegrityError: the bundle's manifest changed since it was opened, or its own settings are not valid.
+        BundleIntegrityError: the bundle's manifest changed since it was opened, its own settings are not valid, or what
+            lies beside its manifest as a signature is none.
         MissingVariantError: the bundle has no such graph or engine.
     """
     data = (bundle.path / MANIFEST).read_bytes()
     if sha256_from_bytes(data) != bundle.id:
         raise BundleIntegrityError(MANIFEST, "was changed since the bundle was opened", root=str(bundle.path))
     full = settings_in_full(bundle.manifest, settings)
-    return Source(manifest_as_deployed(bundle.manifest, full), data, bundle.probes, full)
+    signature = signature_bytes(bundle.path)
+    return Source(manifest_as_deployed(bundle.manifest, full), data, bundle.probes, full, signature)

@@ -12,6 +12,7 @@ from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import FileEntry, Manifest
 from onepath.contract.probes import probes_from_file
+from onepath.contract.signatures import signature_bytes
 from onepath.server.config_parts import same_config
 from onepath.server.layout import deployment_from_source, files_from_source, models_from_manifest
 from onepath.server.names import CONFIG, FRONT_DOOR_FILES, MODEL_CODE, PROBES, RECORDS, VERSION, pipeline_id
@@ -185,4 +186,4 @@ def _source(repository: Path, deployment: Deployment, manifest: Manifest) -> Sou
     except ValidationError as error:
         problem = f"is not valid ({' '.join(str(error).split())[:200]})"
         raise BundleIntegrityError(PROBES, problem, root=str(folder), advice=_ADVICE) from error
-    return Source(manifest, (folder / MANIFEST).read_bytes(), read, _settings(deployment))
+    return Source(manifest, (folder / MANIFEST).read_bytes(), read, _settings(deployment), signature_bytes(folder))

@@ -1,4 +1,11 @@
+import os
+import signal
+import tempfile
+import time
+
 import pytest
+
+from onepath.cli.exits import terminable
 
 RECIPE = """
 name: failing
@@ -111,3 +118,23 @@ def test_a_quiet_command_logs_nothing_and_verbose_says_what_is_done(onepath_proc
     verbose = onepath_process("deploy", "tiny", "--repository", "second", "-v")
     assert quiet.stderr == ""
     assert "deployed tiny" in " ".join(verbose.stderr.split())
+
+
+def test_sigterm_unwinds_the_stack_past_whoever_takes_errors_for_reasons(tmp_path):
+    def swallowing():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except (Exception, SystemExit):  # noqa: BLE001 - as libraries and `run_code` do
+            pytest.fail("the signal was taken for an error")
+
+    with pytest.raises(SystemExit) as caught, terminable(), tempfile.TemporaryDirectory(dir=tmp_path):
+        swallowing()
+    assert caught.value.code == 143
+    assert not [*tmp_path.iterdir()]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_ctrl_c_is_no_sigterm():
+    with pytest.raises(KeyboardInterrupt), terminable():
+        raise KeyboardInterrupt

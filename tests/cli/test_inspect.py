@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from onepath.cli.bundle_tables import print_origins
+from onepath.cli.bundle_tables import print_engines, print_origins
 from onepath.contract.bundle import MANIFEST, open_bundle
 from onepath.contract.digests import canonical_json
+from onepath.contract.graphs import EngineEntry
 from onepath.contract.writing import amend_bundle
 from tests.contract import small_bundle
 from tests.contract.test_migration import in_first_schema
@@ -54,6 +55,49 @@ def test_it_shows_every_part_of_a_built_bundle(onepath):
 def test_no_line_is_wider_than_a_terminal(onepath):
     lines = onepath("inspect", answered()).stdout.splitlines()
     assert [line for line in lines if len(line) > COLUMNS] == []
+
+
+ESTIMATE = {"value": -0.4711, "low": -0.5142, "high": -0.4283}
+SIX = ["picture", "sound", "writing", "movement", "geometry", "measurements"]
+
+
+def robustness(*patterns):
+    """Return a robustness report of six modalities with embeddings, whose figures are as wide as they come."""
+    results = [
+        {
+            "present": list(present),
+            "metric": ESTIMATE,
+            "agreement": ESTIMATE,
+            "gain_over_encoder": dict.fromkeys(present, ESTIMATE),
+            "zero_filling": {"metric": ESTIMATE, "gain": ESTIMATE},
+        }
+        for present in patterns
+    ]
+    counts = {"rows": 12, "rows_available": 12, "patterns_accepted": 63, "seed": 0}
+    named = {"task": "embedding", "metric": "nearest_neighbour_accuracy", "modalities": SIX}
+    return {"schema_version": 1, "encoders": dict.fromkeys(SIX, ESTIMATE), "patterns": results} | counts | named
+
+
+def test_a_report_on_many_modalities_and_an_engine_are_no_wider_than_a_terminal(onepath, amended, capsys):
+    stdout = onepath("inspect", amended({"reports/robustness.json": robustness(SIX[:1], SIX)})).stdout
+    print_engines(with_engine(open_bundle(answered()).manifest))
+    lines = [*stdout.splitlines(), *capsys.readouterr().out.splitlines()]
+    assert parts_missing(stdout, ["picture+sound+", "measurements", "-51.4"]) == []
+    assert [line for line in lines if len(line) > COLUMNS] == []
+
+
+def with_engine(manifest):
+    engine = EngineEntry(
+        files={"graph": "graphs/model.onnx"},
+        graph="graphs/model.int8.onnx",
+        precision="int8",
+        compute_capability="8.9",
+        gpu="NVIDIA RTX 6000 Ada Generation",
+        tensorrt="10.13.3.9",
+        opt_rows=128,
+        max_rows=256,
+    )
+    return manifest.model_copy(update={"engines": (engine,)})
 
 
 def test_a_bundle_of_the_first_schema_is_shown(onepath, workspace):

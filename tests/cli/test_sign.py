@@ -87,6 +87,7 @@ def test_every_proof_of_a_bundle_is_measured_again(onepath):
     rows = [line.split() for line in found.stdout.splitlines()]
     assert ["graphs/model.onnx", "now", "to", "what", "the", "probes", "expect", "max_abs"] in [row[:8] for row in rows]
     assert "Cannot be measured here" in found.stdout
+    assert found.stdout.splitlines()[-2].startswith("measured again: 16 comparisons hold; 4 of the above")
 
 
 def test_a_proof_that_does_not_hold_is_named(onepath, tmp_path):
@@ -112,7 +113,27 @@ def test_a_bundle_by_hand_has_its_graph_run(onepath, workspace):
     assert "the bundle holds no answers of its stages" in found.stdout
 
 
-@pytest.mark.parametrize("option", [["--rerun"], ["--signed-by", "k.pem"]])
-def test_a_repository_is_neither_measured_again_nor_signed(onepath, workspace, option):
-    found = onepath("verify", "model_repository", *option)
+def test_a_repository_is_not_measured_again(onepath, workspace):
+    found = onepath("verify", "model_repository", "--rerun")
     assert (found.exit_code, "this is a model repository" in found.stderr) == (2, True)
+
+
+def test_a_deployed_pipeline_is_verified_by_the_public_key(onepath, signed):
+    unsigned = onepath("verify", "model_repository", "--signed-by", "release.pub.pem")
+    assert (unsigned.exit_code, "the bundle is not signed" in unsigned.stderr) == (1, True)
+    assert onepath("deploy", "tiny", "--repository", "model_repository").exit_code == 0
+    found = onepath("verify", "model_repository", "--signed-by", "release.pub.pem")
+    assert (found.exit_code, "tiny is signed by release.pub.pem" in found.stdout) == (0, True)
+    onepath("sign", "--new-key", "other.pem")
+    other = onepath("verify", "model_repository", "--signed-by", "other.pub.pem")
+    assert (other.exit_code, "which is none of those given" in other.stderr) == (1, True)
+
+
+def test_a_deployed_signature_that_is_removed_or_changed_is_refused(onepath, signed, workspace):
+    onepath("deploy", "tiny", "--repository", "model_repository")
+    file = workspace / "model_repository/tiny/1/manifest.sig"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"1", b"2", 1))
+    assert "manifest.sig" in onepath("verify", "model_repository").stderr
+    file.unlink()
+    assert "manifest.sig" in onepath("verify", "model_repository").stderr

@@ -80,6 +80,8 @@ REFUSED = {
     "a stage that is missing": bytes_from_answers({stage: ROWS[stage] for stage in STAGES[1:]}),
     "a stage that is unknown": bytes_from_answers(ROWS | {"merge": ROWS["torch"]}),
     "two probes": bytes_from_answers({stage: np.zeros((2, 2)) for stage in STAGES}),
+    "another width than the output's": bytes_from_answers({stage: np.zeros((1, 3)) for stage in STAGES}),
+    "a file that is much too large": bytes_from_answers(ROWS) + bytes(1 << 16),
     "widths that differ": bytes_from_answers(ROWS | {"onnx": np.zeros((1, 3))}),
     "NaN": bytes_from_answers(ROWS | {"onnx": np.array([[0.5, np.nan]])}),
     "infinity": bytes_from_answers(ROWS | {"onnx": np.array([[0.5, np.inf]])}),
@@ -89,6 +91,9 @@ REFUSED = {
     "a pickle": archive(**GOOD | {"onnx.npy": pickle.dumps(ROWS["onnx"])}),
     "a path": archive(**GOOD, **{"../onnx.npy": GOOD["onnx.npy"]}),
     "another file": archive(**GOOD, readme=b"hello"),
+    "encryption": b"PK\x01\x02\x14\x03\x14\x00\x01".join(
+        bytes_from_answers(ROWS).split(b"PK\x01\x02\x14\x03\x14\x00\x00")
+    ),
     "compression": archive(zipfile.ZIP_DEFLATED, **GOOD),
 }
 

@@ -120,6 +120,35 @@ def test_a_proof_over_its_tolerance_is_refused(tmp_path):
         open_bundle(path)
 
 
+@pytest.mark.parametrize(("step", "most"), [("merge", 1e-6), ("collapse", 1e-2), ("onnx", 1e-2)])
+def test_a_tolerance_with_which_a_proof_proves_nothing_is_refused(tmp_path, step, most):
+    def chain(tolerance):
+        given = {step: tolerance}
+        weights, graph = small_bundle.digest("weights/model.safetensors"), small_bundle.digest("graphs/model.onnx")
+        return (
+            small_bundle.proof("merge", writes="b" * 64, tolerance=given.get("merge", 1e-10)),
+            small_bundle.proof("collapse", reads="b" * 64, tolerance=given.get("collapse", 1e-10)),
+            small_bundle.proof("onnx", reads=weights, writes=graph, tolerance=given.get("onnx", 1e-5)),
+        )
+
+    open_bundle(small_bundle.write(tmp_path / "small", proofs=chain(most)))
+    path = small_bundle.write(tmp_path / "small", proofs=chain(most * 1.1))
+    with pytest.raises(BundleIntegrityError, match=rf"{step} of model\).* with which it would prove nothing"):
+        open_bundle(path)
+
+
+def test_one_graph_in_the_place_of_two_is_refused(tmp_path):
+    small = small_bundle.manifest()
+    twin = small.graph.model_copy(update={"file": "graphs/int8.onnx", "precision": "int8"})
+    graph = small_bundle.digest("graphs/model.onnx")
+    precision = small_bundle.proof("precision", reads=graph, writes=graph)
+    files = small.files | {twin.file: small.files[small.graph.file]}
+    path = small_bundle.write(tmp_path / "b", variants=(twin,), proofs=(*small.proofs, precision), files=files)
+    (path / twin.file).write_bytes(small_bundle.GRAPH)
+    with pytest.raises(BundleIntegrityError, match=r"graphs/int8\.onnx .*is the same graph as graphs/model\.onnx"):
+        open_bundle(path)
+
+
 def test_a_proof_that_does_not_follow_from_the_one_before_is_refused(tmp_path):
     graph = small_bundle.digest("graphs/model.onnx")
     proofs = (small_bundle.proof(), small_bundle.proof("onnx", reads=small_bundle.PARENT, writes=graph))

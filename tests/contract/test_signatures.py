@@ -195,6 +195,16 @@ def test_one_of_the_keys_of_a_folder_is_enough(signed, keys):
     assert require_signature(open_bundle(signed), keys).path == keys / "public.pem"
 
 
+def test_a_private_key_beside_its_public_one_is_none_of_a_folders_keys(signed, keys, tmp_path):
+    write_new_key(keys / "release.pem", passphrase=b"mine")
+    assert {key.path.name for key in public_keys(keys)} == {"public.pem", "release.pub.pem"}
+    assert require_signature(open_bundle(signed), keys).path == keys / "public.pem"
+    (tmp_path / "private").mkdir()
+    write_new_key(tmp_path / "private/a.pem").unlink()
+    with pytest.raises(KeyFileError, match="holds no"):
+        public_keys(tmp_path / "private")
+
+
 def test_a_broken_bundle_is_not_signed(path, keys):
     (path / "probes.json").write_bytes(b"{}")
     with pytest.raises(BundleIntegrityError):

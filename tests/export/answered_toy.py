@@ -1,4 +1,4 @@
-"""The toy recipe's merged bundle with a graph of rounded weights beside its own, built once for a whole test run."""
+"""The toy recipe's bundles, and the merged one with a graph of rounded weights too, built once for a whole test run."""
 
 import atexit
 import importlib.util
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-import yaml
 from onnx import numpy_helper
 
 from onepath.contract.answers import ANSWERS, bytes_from_answers
+from onepath.contract.bundle import open_bundle
 from onepath.contract.digests import sha256_from_bytes
 from onepath.contract.probes import ProbeSet
 from onepath.contract.proofs import Measurement, ProofStep
@@ -44,17 +44,24 @@ def toy_source(manifest, rows=None):
 
 
 @cache
+def toy_bundles():
+    """Return every bundle of the recipe by name, in a folder of nothing else; they must not be changed."""
+    return {bundle.manifest.name: bundle for bundle in build(RECIPE, _folder("toy-"), SilentProgress())}
+
+
+@cache
 def answered():
-    """Return the folder of the bundle; it must not be changed."""
-    folder = Path(tempfile.mkdtemp(prefix="answered-toy-"))
+    """Return the folder of the merged bundle with the graph of rounded weights; it must not be changed."""
+    path = _folder("answered-toy-") / "toy"
+    shutil.copytree(toy_bundles()["toy"].path, path)
+    return add_rounded(open_bundle(path)).path
+
+
+def _folder(prefix):
+    """Return a folder that the end of the test run removes."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    recipe = yaml.safe_load(RECIPE.read_text())
-    recipe["bundles"] = {"toy": recipe["bundles"]["toy"]}
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    (folder / "train.py").write_text((RECIPE.parent / "train.py").read_text())
-    (bundle,) = build(folder / "recipe.yaml", folder / "build", SilentProgress())
-    add_rounded(bundle)
-    return bundle.path
+    return folder
 
 
 def copy_to(folder):

@@ -1,6 +1,5 @@
-"""A recipe becomes bundles: built once for all tests of this file."""
+"""A recipe becomes bundles: those of the toy recipe, built once for all tests."""
 
-import importlib.util
 import json
 import shutil
 from itertools import pairwise
@@ -25,27 +24,25 @@ from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
 from onepath.scoring.checks import first_broken
 from onepath.scoring.rerun import rerun
+from tests.export import answered_toy
+from tests.export.answered_toy import RECIPE
 
-RECIPE = Path(__file__).parent / "toy_recipe" / "recipe.yaml"
 NAMES = ("picture", "word", "cells")
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
-    return tmp_path_factory.mktemp("build")
+def bundles():
+    return answered_toy.toy_bundles()
 
 
 @pytest.fixture(scope="module")
-def bundles(output):
-    return {bundle.manifest.name: bundle for bundle in build(RECIPE, output, SilentProgress())}
+def output(bundles):
+    return bundles["toy"].path.parent
 
 
 @pytest.fixture(scope="module")
 def toy_code():
-    spec = importlib.util.spec_from_file_location("toy_train", RECIPE.parent / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return answered_toy.toy_code()
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +151,15 @@ def test_building_again_gives_the_same_id_and_replaces_the_bundle(bundles, tmp_p
     recipe["bundles"] = {"toy-word": recipe["bundles"]["toy-word"]}
     shutil.copy(RECIPE.parent / "train.py", tmp_path)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    ids = [build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())[0].id for _ in range(2)]
-    assert ids == [bundles["toy-word"].id] * 2
+    shutil.copytree(bundles["toy-stack"].path, tmp_path / "out/toy-word")
+    (again,) = build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())
+    assert again.id == open_bundle(tmp_path / "out/toy-word").id == bundles["toy-word"].id
 
 
 def test_a_step_over_its_tolerance_ends_the_build_and_writes_nothing(tmp_path):
-    recipe = yaml.safe_load(RECIPE.read_text()) | {"tolerances": {"onnx": 1e-12, "onnx_random": 1e-12}}
-    shutil.copy(RECIPE.parent / "train.py", tmp_path)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    recipe = recipe_in(tmp_path, bundles=WORD, tolerances={"onnx": 1e-12, "onnx_random": 1e-12})
     with pytest.raises(ParityError, match="onnx changed the result"):
-        build(tmp_path / "recipe.yaml", tmp_path / "out", SilentProgress())
+        build(recipe, tmp_path / "out", SilentProgress())
     assert not [*(tmp_path / "out").glob("*")]
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from onepath.export.dispatch import PresenceGraph, RowDispatch
 from tests.export import toy
@@ -32,7 +33,18 @@ def test_an_absent_row_costs_no_encoder_run():
     with torch.inference_mode():
         PresenceGraph(model, "classification")(values, states)
     assert model.encoders["image"].rows_seen == [2]
-    assert model.encoders["audio"].rows_seen == [0]
+    assert model.encoders["audio"].rows_seen == []
+
+
+def test_an_encoder_that_cannot_run_on_no_rows_is_not_asked_to():
+    class NeedsRows(nn.Module):
+        def forward(self, values):
+            return torch.stack([row.float().sum(-1) for row in values])
+
+    values, _ = toy.inputs(3)
+    dispatch = RowDispatch(NeedsRows(), torch.tensor([7.0, 8.0]))
+    assert dispatch(values["image"], torch.zeros(3, dtype=bool)).tolist() == [[7, 8]] * 3
+    assert dispatch(values["image"], torch.arange(3) == 1)[1].tolist() == values["image"][1].sum(-1).tolist()
 
 
 def test_presence_says_what_was_used_and_a_failed_row_uses_nothing():

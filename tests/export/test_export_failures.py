@@ -5,11 +5,15 @@ Each line that must be named ends with a comment that begins with `wrong:`.
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.diagnosis.causes import cause_in_words
+from onepath.export.diagnosis.element_types import Origin, check_file
+from onepath.export.diagnosis.lines import SourceLine
 from onepath.export.dispatch import PresenceGraph
 from onepath.export.graph import onnx_file_from_graph
 from tests.export import toy
@@ -62,6 +66,15 @@ class TooWide(nn.Module):
         return values.float() @ torch.ones(7, 4)  # wrong: shape
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(1, 4, batch_first=True)
+
+    def forward(self, values):
+        return self.rnn(values.float()[:, :, None])[0][:, -1]  # wrong: steps
+
+
 def line_of(mark: str) -> str:
     lines = Path(__file__).read_text().splitlines()
     (number,) = (index for index, line in enumerate(lines, 1) if line.endswith(f"# wrong: {mark}"))
@@ -99,6 +112,7 @@ def refusal(encoder: nn.Module, path: Path) -> str:
             "does not fit the shape",
             "run the encoder",
         ),
+        (Recurrent, "steps", "1.rnn (torch.nn.modules.rnn.LSTM)", "a recurrent network", "nn.LSTMCell"),
     ],
 )
 def test_the_message_has_the_part_the_line_the_reason_and_what_to_do(tmp_path, encoder, mark, part, reason, advice):
@@ -121,3 +135,28 @@ def test_a_fusion_that_torch_cannot_export_is_told_by_its_line(tmp_path):
         onnx_file_from_graph(graph, toy.SPECS, outputs=["scores"], opset=20, ir_version=10, path=path)
     assert str(caught.value).startswith("cannot use the model for ONNX")
     assert line_of("fusion") in str(caught.value)
+
+
+def test_a_selection_by_value_is_told_to_keep_the_shape():
+    cause = cause_in_words(OverflowError("Python int too large to convert to C long"), "x[x > 0].mean()")
+    assert "selects elements by their values" in cause.reason
+    assert "torch.where" in cause.advice
+
+
+def graph_of(dtype: int, path: Path) -> Path:
+    value = onnx.helper.make_tensor_value_info("x", dtype, ["rows", 4])
+    node = onnx.helper.make_node("ReduceMax", ["x"], ["y"], "highest")
+    result = onnx.helper.make_tensor_value_info("y", dtype, [1, 1])
+    made = onnx.helper.make_graph([node], "g", [value], [result])
+    onnx.save(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def test_an_operator_of_a_type_that_onnx_has_it_not_for_is_told_by_its_line(tmp_path):
+    origins = {"highest": Origin(SourceLine("/home/me/net.py", 7), "the encoder of audio")}
+    check_file(graph_of(onnx.TensorProto.INT32, tmp_path / "good.onnx"), origins)
+    with pytest.raises(
+        UnsupportedModuleError,
+        match=r"the encoder of audio: ONNX has ReduceMax \('highest', from /home/me/net\.py:7,\) not for int16; cast",
+    ):
+        check_file(graph_of(onnx.TensorProto.INT16, tmp_path / "bad.onnx"), origins)

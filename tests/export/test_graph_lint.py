@@ -31,6 +31,11 @@ def test_an_operator_of_fourier_or_nan_is_found(operator):
     assert (operator, "f") in found(f"f = {operator}(x)  y = Identity(x)")
 
 
+@pytest.mark.parametrize("operator", ["LSTM", "GRU"])
+def test_a_recurrent_operator_that_would_end_the_server_is_found(operator):
+    assert (operator, "r") in found(f"r = {operator}<hidden_size = 4>(x, w, w)  y = Identity(x)", w=np.ones((1, 4, 4)))
+
+
 def test_it_is_found_in_a_branch():
     branches = (
         "<then_branch = t () => (float[n, 4] a) { a = DFT(x) }, else_branch = e () => (float[n, 4] b) { b = Relu(x) }>"

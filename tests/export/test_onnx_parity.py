@@ -178,3 +178,22 @@ def test_a_graph_that_the_engine_cannot_load_is_refused(file, tmp_path):
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(UnsupportedModuleError, match=r"cannot be loaded: .*NoSuchOperator"):
         GraphSession(OnnxFile(tmp_path / "model.onnx"))
+
+
+class InCompany(nn.Module):
+    """A row less the mean of all rows: for rows that are all the same it is the same in any company."""
+
+    def forward(self, values):
+        wide = values.to(torch.float32).flatten(1)
+        return 100 * (wide - wide.mean(0)).sum(1, keepdim=True).expand(-1, 3)
+
+
+def test_rows_that_depend_on_each_other_are_seen_though_the_held_out_ones_are_all_alike(source, tmp_path):
+    model = Total().eval()
+    model.encoders["size"] = InCompany()
+    graph = PresenceGraph(model, "embedding").eval()
+    specs = [entry.tensor for entry in source.modalities]
+    file = onnx_file_from_graph(graph, specs, outputs=["scores"], opset=20, ir_version=10, path=tmp_path / "model.onnx")
+    alike = RowSource(source.modalities, source.assets, source.rows[:1])
+    with pytest.raises(ParityError, match=r"row independence in ONNX Runtime .* random rows"):
+        prove_onnx(graph, file, batches=parity_batches(alike, MAX, seed=0), tolerances=Tolerances())

@@ -4,6 +4,7 @@ import pytest
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.onnx_file import OnnxFile
+from onepath.export.recipe.targets import target_problems
 from onepath.export.targets import DEFAULT_TARGETS, check_graph, known_targets, targets_from_names, versions_for
 
 OLD, NEW = targets_from_names(["triton-24.10"]), targets_from_names(["triton-26.09"])
@@ -106,3 +107,17 @@ def test_an_unknown_operator_inside_a_branch_is_found(tmp_path):
     made.path.write_bytes(model.SerializeToString())
     with pytest.raises(UnsupportedModuleError, match="EngramGate"):
         check_graph(made, OLD)
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ({"opset": 23, "ir_version": None}, "export.opset"),
+        ({"opset": 23, "ir_version": 11}, "export.opset"),
+        ({"opset": 20, "ir_version": 11}, "export.ir_version"),
+        ({"opset": None, "ir_version": 11}, "export.ir_version"),
+    ],
+)
+def test_the_problem_of_a_recipe_is_told_at_the_field_that_has_it(asked, path):
+    ((place, _),) = target_problems(["triton-24.10"], **asked)
+    assert place == path

@@ -17,7 +17,7 @@ from onepath.contract.graphs import EngineEntry
 from onepath.contract.writing import amend_bundle
 from onepath.scoring.checks import first_broken
 from onepath.scoring.rerun import rerun
-from tests.export.answered_toy import ROUNDED, answered, copy_to
+from tests.export.answered_toy import ROUNDED, answered, copy_to, toy_bundles
 
 GRAPH, WEIGHTS = "graphs/model.onnx", "weights/model.safetensors"
 
@@ -90,6 +90,8 @@ def test_every_link_of_the_chain_and_every_graph_is_measured():
         (ROUNDED, "now to precision:fp16 as stored"),
         (ROUNDED, "now to onnx"),
         (ROUNDED, "now to merge.reference, end to end"),
+        (ROUNDED, "now to what the probes expect"),
+        ("probes", "7 of 7 presence patterns"),
         ("weights", "53 of 53 in the float32 graph"),
     ]
 
@@ -142,6 +144,71 @@ def test_a_proof_without_a_measurement_on_the_probes_is_refused(path):
 
     rewrite(path, unmeasured)
     assert broken(path).endswith("merge.reference to merge: was not measured on the probes when the bundle was built")
+
+
+def measured_by(metric, tolerance):
+    """Change every proof as someone would who knows which metrics and tolerances hide a difference."""
+
+    def change(raw):
+        for proof in raw["proofs"]:
+            for measured in proof["measurements"]:
+                measured |= {"metric": metric, "error": 0.0, "tolerance": tolerance}
+        return raw
+
+    return change
+
+
+@pytest.mark.parametrize("metric", ["flips", "cosine_distance", "mean_abs"])
+def test_a_proof_without_its_largest_difference_is_refused(path, metric):
+    rewrite(path, measured_by(metric, 1.0))
+    assert broken(path).endswith("merge.reference to merge: was not measured on the probes when the bundle was built")
+
+
+def test_a_fold_in_float64_with_a_tolerance_of_float32_is_refused(path):
+    def looser(raw):
+        (collapse,) = (proof for proof in raw["proofs"] if proof["step"] == "collapse")
+        for measured in collapse["measurements"]:
+            measured |= {"error": 9e-3, "tolerance": 1e-2}
+        return raw
+
+    rewrite(path, looser)
+    assert broken(path).endswith("merge to collapse: is in float64, and its tolerance is 0.01, over 1e-06")
+
+
+def test_the_presence_patterns_that_no_probe_is_of_are_told(path):
+    probes, stages = json.loads((path / "probes.json").read_text()), answers(path)
+    kept = [index for index, row in enumerate(probes["rows"]) if "word" in row["payloads"]]
+    probes["rows"] = [probes["rows"][index] for index in kept]
+    rewrite(path, **{"probes.json": canonical_json(probes)})
+    with_answers(path, **{stage: array[kept] for stage, array in stages.items()})
+    (check,) = (check for check in rerun(open_bundle(path)) if "presence patterns" in check.measured)
+    assert (check.verdict, check.measured) == ("not measured", "4 of 7 presence patterns")
+    assert check.note == "no probe is of picture, cells, picture+cells"
+
+
+@pytest.mark.parametrize("other", ["toy-sum", "toy-stack"])
+def test_the_graph_of_another_bundle_is_refused_though_every_digest_fits(path, other):
+    rewrite(path, **{GRAPH: (toy_bundles()[other].path / GRAPH).read_bytes()})
+    assert broken(path).startswith(f"{GRAPH}: ")
+
+
+def test_the_weights_of_another_bundle_are_refused_though_every_digest_fits(path):
+    rewrite(path, **{WEIGHTS: (toy_bundles()["toy-word"].path / WEIGHTS).read_bytes()})
+    assert broken(path) == "weights: 0 of 6 in the float32 graph: they are not the graph's"
+
+
+def test_probes_of_another_output_are_refused(path):
+    raw = json.loads((path / "probes.json").read_text()) | {"output": "presence"}
+    rewrite(path, **{"probes.json": canonical_json(raw)})
+    with pytest.raises(BundleIntegrityError, match="'presence' and not of 'scores'"):
+        rerun(open_bundle(path))
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"output": "scores", "rows": []}', b"\xff"])
+def test_what_is_no_set_of_probes_is_refused(path, data):
+    rewrite(path, **{"probes.json": data})
+    with pytest.raises(BundleIntegrityError, match=r"probes\.json"):
+        rerun(open_bundle(path))
 
 
 def test_another_graph_is_refused_though_every_digest_fits(path):
@@ -211,9 +278,14 @@ def test_weights_that_are_not_the_graphs_are_told(path):
 
 
 def test_a_merge_whose_parents_answers_are_not_stored_is_said_and_the_rest_is_measured(path):
-    stages = answers(path)
-    del stages["merge.reference"]
-    rewrite(path, **{ANSWERS: bytes_from_answers(stages)})
+    without_reference(path)
+
+    def unmeasured(raw):
+        merge = raw["proofs"][0]
+        merge["measurements"] = [m for m in merge["measurements"] if not m["inputs"].startswith("golden")]
+        return raw
+
+    rewrite(path, unmeasured)
     first, *others = rerun(open_bundle(path))
     assert (first.verdict, first.note) == (
         "not measured",
@@ -223,11 +295,24 @@ def test_a_merge_whose_parents_answers_are_not_stored_is_said_and_the_rest_is_me
     assert first_broken(others) is None
 
 
-def test_a_bundle_without_stored_answers_has_its_deployed_graph_run_alone(path):
+def without_reference(path):
+    stages = answers(path)
+    del stages["merge.reference"]
+    rewrite(path, **{ANSWERS: bytes_from_answers(stages)})
+
+
+def test_a_merge_that_was_measured_and_whose_answers_are_gone_is_refused(path):
+    without_reference(path)
+    assert broken(path).endswith("was measured, and the bundle has no answers of merge.reference")
+
+
+def test_a_bundle_without_stored_answers_has_its_graphs_run_alone(path):
     amend_bundle(path, {}, without_answers)
     checks = rerun(open_bundle(path))
     assert next(check.measured for check in checks if check.verdict == "ok") == "now to what the probes expect"
     assert "every proof" in [check.subject for check in checks if check.verdict == "not measured"]
+    with_graph(path, scale_a_weight(1.05), ROUNDED)
+    assert broken(path).startswith(f"{ROUNDED}: now to what the probes expect")
     with_graph(path, scale_a_weight(1.01))
     assert broken(path).startswith(f"{GRAPH}: now to what the probes expect")
 

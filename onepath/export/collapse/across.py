@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from torch import nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.collapse.dataflow import flow_of, known_within
+from onepath.export.collapse.calls import other_calls
+from onepath.export.collapse.dataflow import Flow, flow_of, known_within
+from onepath.export.collapse.looking_in import looked_into
 from onepath.export.collapse.report import FoldedLayer, LeftLayer, folded_within, left_within
 from onepath.export.collapse.rules import CollapseRule, Folding, kinds_across_layers
 
@@ -32,11 +35,9 @@ def fold_across(
         for _ in range(_ROUNDS):
             folded, left = list[FoldedLayer](), list[LeftLayer]()
             for rule in rules:
-                model, some, others = _by_rule(rule, model)
+                model, some, others = _by_rule(rule, model, changed)
                 folded += some
                 left += others
-                if some:
-                    changed(model)
             layers += folded
             if not folded:
                 return model, tuple(layers), tuple(dict.fromkeys(left))
@@ -47,35 +48,66 @@ def fold_across(
     )
 
 
-def _by_rule(rule: CollapseRule, model: nn.Module) -> tuple[nn.Module, list[FoldedLayer], list[LeftLayer]]:
+def _by_rule(
+    rule: CollapseRule, model: nn.Module, changed: Callable[[nn.Module], None]
+) -> tuple[nn.Module, list[FoldedLayer], list[LeftLayer]]:
     layers, left = list[FoldedLayer](), list[LeftLayer]()
-    for path, module in list(_offered(model, "", kinds_across_layers(rule) or (), {})):
+    for path, module, is_whole in list(_offered(_Part(model, ""), kinds_across_layers(rule) or (), set(), {})):
+        if not is_whole:
+            left.append(LeftLayer(path, rule.__name__, "a forward around it cannot be followed, and looks into it"))
+            continue
+        before = flow_of(module)
         folding = rule(module)
         if folding is None:
             continue
         layers += [folded_within(entry, path) for entry in folding.layers]
         left += [left_within(entry, path) for entry in folding.left]
         model = _replaced(model, module, folding)
+        if folding.layers:
+            changed(model)
+            if folding.module is module and before is not None:
+                _refuse_other_calls(before, module, path, layers[-1].rule)
     return model, layers, left
 
 
+def _refuse_other_calls(before: Flow, module: nn.Module, path: str, rule: str) -> None:
+    other = other_calls(before, flow_of(module))
+    if other is not None:
+        raise UnsupportedModuleError(
+            f"the {type(module).__name__} {path}".rstrip(),
+            f"it decides by what its parts are, which {rule} changes: {other}",
+            f"give the rules to use without {rule}, as collapse(model, rules=[…])",
+        )
+
+
+class _Part(NamedTuple):
+    module: nn.Module
+    path: str
+
+
 def _offered(
-    module: nn.Module, path: str, kinds: tuple[type, ...], seen: dict[int, nn.Module]
-) -> Iterator[tuple[str, nn.Module]]:
-    """Return the outermost modules whose forward can be followed, and on the way to them those that cannot be."""
-    if id(module) in seen or not any(isinstance(part, kinds) for part in module.modules()):
+    part: _Part, kinds: tuple[type, ...], parted: set[int], seen: dict[int, nn.Module]
+) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Return the outermost modules whose forward can be followed, and on the way to them those that cannot be.
+
+    With each comes whether it is called as a whole, as far as is known of what is around it.
+    """
+    module, path = part
+    if id(module) in seen or not any(isinstance(below, kinds) for below in module.modules()):
         return
     seen[id(module)] = module
-    yield path, module
+    is_whole = id(module) not in parted
+    yield path, module, is_whole or not any(module.children())
     if not any(module.children()):
         return
-    flow = flow_of(module)
+    flow = flow_of(module) if is_whole else None
     if flow is None:
+        parted = parted | (looked_into(module) if is_whole else set())
         parts = [(name, child) for name, child in module._modules.items() if child is not None]
     else:
         parts = [(name, flow.module(name)) for name in flow.containers()]
-    for name, part in parts:
-        yield from _offered(part, f"{path}.{name}" if path else name, kinds, seen)
+    for name, child in parts:
+        yield from _offered(_Part(child, f"{path}.{name}" if path else name), kinds, parted, seen)
 
 
 def _replaced(model: nn.Module, module: nn.Module, folding: Folding) -> nn.Module:

@@ -17,6 +17,7 @@ from onepath.export.collapse.places import Places, inputs_of, value_readers
 
 _SUMS = {operator.add, operator.iadd, torch.add}
 _SUM_METHODS = {"add", "add_"}
+_IN_PLACE: set[object] = {operator.iadd, "add_"}
 _ACTIVATIONS: dict[object, Callable[[], nn.Module]] = {
     functional.relu: nn.ReLU,
     torch.relu: nn.ReLU,
@@ -55,8 +56,9 @@ def branches_of(flow: Flow) -> Iterator[Branches]:
         layers = [path for _, paths in chains for path in paths]
         if len(chains) < 2 or len(starts) > 1 or not any(_is_layer(flow.module(path)) for path in layers):
             continue
-        module = flow.run.trace.inside[node]
-        yield Branches(module, tuple(paths for _, paths in chains), _tail(flow, module, node, starts.pop()))
+        module, start = flow.run.trace.inside[node], starts.pop()
+        tail = None if _changes_input(flow, node, start) else _tail(flow, module, node, start)
+        yield Branches(module, tuple(paths for _, paths in chains), tail)
 
 
 def _is_sum(node: fx.Node) -> bool:
@@ -82,6 +84,25 @@ def _terms(flow: Flow, node: fx.Node) -> list[fx.Node]:
         elif argument != 0:
             return [node]
     return terms
+
+
+def _changes_input(flow: Flow, node: fx.Node, start: fx.Node) -> bool:
+    """Return whether a tree of sums adds to its input in place, which others would see."""
+    first = node.args[0]
+    if node.target in _IN_PLACE and isinstance(first, fx.Node) and _alias(flow, first) is start:
+        return True
+    nested = (_nested_sum(flow, node, term) for term in node.args if isinstance(term, fx.Node))
+    return any(_changes_input(flow, term, start) for term in nested if term is not None)
+
+
+def _alias(flow: Flow, node: fx.Node) -> object:
+    """Return the node whose value a node's is, through modules that do nothing."""
+    while _passes(flow, node):
+        before = inputs_of(node)[0]
+        if not isinstance(before, fx.Node):
+            return before
+        node = before
+    return node
 
 
 def _nested_sum(flow: Flow, whole: fx.Node, node: fx.Node) -> fx.Node | None:

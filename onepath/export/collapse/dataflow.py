@@ -26,7 +26,7 @@ class Flow:
 
     Args:
         root: the module.
-        traces: one run, or one without and one with optional arguments: only what holds in both is told.
+        traces: a run, and more with optional arguments or in eval mode: only what holds in all is told.
         usage: of modules and tensors in the whole model.
     """
 
@@ -35,6 +35,7 @@ class Flow:
         self._root, self._usage = root, usage
         self._runs = tuple(places_of(self._modules, trace) for trace in traces)
         self._once = _agreed([run.once for run in self._runs])
+        self._called = {str(n.target) for trace in traces for n in trace.graph.nodes if n.op == "call_module"}
         self._within = Counter(id(module) for _, module in root.named_modules(remove_duplicate=False))
         named = dict([*root.named_parameters(remove_duplicate=False), *root.named_buffers(remove_duplicate=False)])
         self._read = {id(named[name]) for trace in traces for name in trace.read}
@@ -43,6 +44,16 @@ class Flow:
     def run(self) -> Places:
         """The run with defaults: a graph of paths, of a copy without numbers."""
         return self._runs[0]
+
+    @property
+    def runs(self) -> tuple[Places, ...]:
+        """All runs, that with defaults first."""
+        return self._runs
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules by path, as they were when the flow was found."""
+        return self._modules
 
     def module(self, path: str) -> nn.Module:
         """Return the module at a path, as it was when the flow was found."""
@@ -126,6 +137,9 @@ class Flow:
         followed = inherits_forward(module) or not isinstance(module, LAYERS) or path in self.run.cores
         if not followed or any(path in run.trace.opaque for run in self._runs):
             return "its forward cannot be followed"
+        whole = next((leaf for leaf in self._called if path.startswith(f"{leaf}.")), None)
+        if whole is not None:
+            return f"it is a part of {whole}, which is called as a whole too"
         if self._within[id(module)] > 1:
             return "it is in the model more than once"
         name = next((n for n, t in tensors_of(module) if id(t) in self._read), None)
@@ -138,8 +152,8 @@ def flow_of(module: nn.Module, leaves: tuple[type, ...] = ()) -> Flow | None:
     A forward that decides by values, or takes a dict or `*args`, cannot be followed; its children may be, each taken to
     be called as a whole. A child that cannot be followed is a leaf of its parent's flow. A multimodal model is not
     followed, as its encoders and its fusion are called one by one; nor is a module without children, where there is
-    nothing to find. Nothing of the module changes, and no hook runs. Meanwhile no other thread may run a module, as
-    torch replaces what every module's call does.
+    nothing to find. Nothing of the module changes, and no hook runs. Other threads may run modules meanwhile, but trace
+    none of their own with torch.fx, which replaces what every module's call does.
 
     Args:
         module: what to look into; in the mode, training or eval, that it is in.
@@ -204,16 +218,21 @@ def _flow(module: nn.Module, leaves: tuple[type, ...], usage: Usage) -> Flow | N
     alone = not any(module.children())
     if alone or all(hasattr(module, name) for name in ("encoders", "fuse", "absent", "modalities")):
         return None
-    first = trace_of(module, leaves, frozenset(), given=False)
+    first = trace_of(module, leaves, frozenset())
     if first is None:
         return None
     # A module that is called several times is the same function each time: it is looked into on its own.
     parts = dict(module.named_modules())
     repeated = frozenset(path for path, calls in first.called.items() if calls > 1 and any(parts[path].children()))
     if repeated:
-        first = trace_of(module, leaves, repeated, given=False) or first
-    second = trace_of(module, leaves, repeated, given=True) if has_options(module) else None
-    return Flow(module, (first,) if second is None else (first, second), usage)
+        first = trace_of(module, leaves, repeated) or first
+    others = [trace_of(module, leaves, repeated, given=True)] if has_options(module) else []
+    if any(part.training for part in parts.values()):
+        evaluated = trace_of(module, leaves, repeated, evaluated=True)
+        if evaluated is None:
+            return None
+        others.append(evaluated)
+    return Flow(module, (first, *(other for other in others if other is not None)), usage)
 
 
 def _agreed(places: list[dict[str, Place]]) -> dict[str, Place]:

@@ -13,6 +13,7 @@ from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.export.collapse.storing import numbers
+from onepath.export.collapse.tracing import has_hooks
 from onepath.merging.encoders import AttentionMIL
 from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
@@ -50,7 +51,8 @@ class CollapsedLegoBlock(nn.Module):
 def lego_block(module: nn.Module) -> Folding | None:
     """Fold a `LegoBlock` into a `CollapsedLegoBlock`.
 
-    Requires: no dropout that acts, as in eval mode; no `compat`, in its encoder neither.
+    Requires: no dropout that acts, as in eval mode; no `compat`, in its encoder neither; no hook and no other forward,
+    except in its encoder.
 
     Ensures: the logits of eval mode, equal in real arithmetic, for any number of rows; the encoder is the block's own.
     """
@@ -81,7 +83,7 @@ def folded_parts(block: LegoBlock) -> str:
 
 
 def refuse_unfoldable(name: str, block: LegoBlock) -> None:
-    """Check that a block has not the published form, that its encoder has not, and that no dropout of its own acts.
+    """Check that a block has not the published form, nor its encoder, that no dropout acts in it, and no hook sees it.
 
     Dropout in its encoder is kept, and may act.
 
@@ -90,13 +92,38 @@ def refuse_unfoldable(name: str, block: LegoBlock) -> None:
         block: to look into.
 
     Raises:
-        UnsupportedModuleError: it has, or a layer of the block is in training mode and drops values there.
+        UnsupportedModuleError: it has, or a layer of the block is in training mode and drops values there, or has a
+            hook or another forward.
     """
     refuse_published(name, block.settings.compat)
+    refuse_changed(name, LegoBlock, block, *_own_parts(block))
     for module in block.modules():
         if isinstance(module, AttentionMIL):
             refuse_published(f"the AttentionMIL of {name}", module.compat)
     _refuse_dropout(name, block)
+
+
+def refuse_changed(name: str, kind: type[nn.Module], model: nn.Module, *parts: nn.Module) -> None:
+    """Check that a model computes what its class does, and that no hook sees a part that the collapse takes apart.
+
+    Args:
+        name: what to call it in the message.
+        kind: the class that is collapsed.
+        model: of that class, or of a sub-class.
+        parts: what the collapse takes apart besides.
+
+    Raises:
+        UnsupportedModuleError: its forward is another one, or it or a part has a hook.
+    """
+    same = all(getattr(type(model), name, None) is getattr(kind, name, None) for name in ("forward", "fuse"))
+    if not same or any("forward" in vars(part) for part in (model, *parts)):
+        raise UnsupportedModuleError(
+            name, f"its forward is not that of {kind.__name__}", f"put what it does besides around a {kind.__name__}"
+        )
+    if any(has_hooks(part) for part in (model, *parts)):
+        raise UnsupportedModuleError(
+            name, "a hook sees values that a collapsed one no longer has", "remove the hook first"
+        )
 
 
 def refuse_published(name: str, compat: str | None) -> None:
@@ -113,6 +140,12 @@ def refuse_published(name: str, compat: str | None) -> None:
         raise UnsupportedModuleError(
             f"{name} with compat={compat!r}", "it is for comparisons only", "build it without compat"
         )
+
+
+def _own_parts(block: LegoBlock) -> list[nn.Module]:
+    """Return the modules of a block without its encoder, which is kept as it is."""
+    parts = (block.layers, block.head, block.mixers)
+    return [module for part in parts if part is not None for module in part.modules()]
 
 
 def _refuse_dropout(name: str, block: LegoBlock) -> None:

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from onepath.export.collapse.lego_block import folded_parts, refuse_published, refuse_unfoldable
+from onepath.export.collapse.lego_block import folded_parts, refuse_changed, refuse_published, refuse_unfoldable
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block, features_shape
 from onepath.export.collapse.lego_heads import folded_heads
@@ -87,6 +87,7 @@ def lego_fuse(module: nn.Module) -> Folding | None:
     if not isinstance(module, LegoFuse):
         return None
     refuse_published("a LegoFuse", module.compat)
+    refuse_changed("a LegoFuse", LegoFuse, module)
     for name, block in module.blocks.items():
         refuse_unfoldable(f"block {name}", block)
     with torch.no_grad():

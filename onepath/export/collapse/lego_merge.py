@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onepath.export.collapse.constants import constant
-from onepath.export.collapse.lego_block import folded_parts, refuse_published, refuse_unfoldable
+from onepath.export.collapse.lego_block import folded_parts, refuse_changed, refuse_published, refuse_unfoldable
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
 from onepath.export.collapse.lego_heads import folded_heads
@@ -120,6 +120,7 @@ def lego_merge(module: nn.Module) -> Folding | None:
     if not isinstance(module, LegoMerge):
         return None
     refuse_published("a LegoMerge", module.compat)
+    refuse_changed("a LegoMerge", LegoMerge, module)
     for name, block in module.blocks.items():
         refuse_unfoldable(f"block {name}", block)
     result = "one pooled vector" if module.method in LINEAR else "the distinct rows of its spectrum"

@@ -99,7 +99,8 @@ def _is_core(modules: dict[str, nn.Module], trace: Trace, node: fx.Node) -> bool
     given = inspect.signature(cast(Callable[..., object], node.target)).bind(*node.args, **node.kwargs)
     given.apply_defaults()
     own = all(_is_own(given.arguments[name], module, path, name) for name in _CORES[node.target])
-    usual = given.arguments.get("training", module.training) is module.training
+    mode = module.training and not trace.evaluated
+    usual = given.arguments.get("training", mode) is mode
     return own and usual and given.arguments["eps"] == module.eps
 
 

@@ -7,17 +7,22 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from onepath.export.collapse.symbols import Symbol, TensorsSeen, TensorSymbol
+
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd, _NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 """Classes whose sub-classes count as layers too, where their forward is the inherited one."""
 
 _OWN = ("torch.nn.", "torch.ao.nn.")
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_ONE_AT_A_TIME = Lock()
+"""Of a trace: torch replaces what every module's call does meanwhile, and puts back what it found."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Trace:
         inside: path of the innermost module whose forward made a node.
         taken: the node that a followed module was called on, where that was its only argument; also of the root, "".
         returned: the node that a followed module's forward returned, where it returned one value; also of the root.
+        evaluated: the run was in eval mode, whatever mode the modules are in.
     """
 
     graph: fx.Graph
@@ -41,9 +47,12 @@ class Trace:
     inside: dict[fx.Node, str]
     taken: dict[str, fx.Node]
     returned: dict[str, fx.Node]
+    evaluated: bool
 
 
-def trace_of(root: nn.Module, leaves: tuple[type, ...], closed: frozenset[str], *, given: bool) -> Trace | None:
+def trace_of(
+    root: nn.Module, leaves: tuple[type, ...], closed: frozenset[str], *, given: bool = False, evaluated: bool = False
+) -> Trace | None:
     """Return what a symbolic run of the forward saw, or None where it cannot be followed.
 
     Nothing of the module changes, and no hook runs: the forward runs on a copy whose tensors have shapes only.
@@ -52,13 +61,15 @@ def trace_of(root: nn.Module, leaves: tuple[type, ...], closed: frozenset[str], 
         root: the module.
         leaves: more classes that are not looked into.
         closed: paths of modules that are not looked into.
-        given: optional arguments are given; else they have their defaults.
+        given: optional arguments are given, and flags turned over; else they have their defaults.
+        evaluated: in eval mode, whatever mode the modules are in.
     """
     if "forward" in vars(root) or type(root).forward is nn.Module.forward:
         return None
     try:
         tracer = _Tracer(leaves, closed, given=given)
-        graph = tracer.trace(_skeleton(root))
+        skeleton = _skeleton(root)
+        graph = tracer.traced(skeleton.eval() if evaluated else skeleton)
     except Exception:  # noqa: BLE001 - whatever a user's forward raises on symbols: it cannot be followed
         return None
     tracer.note_root()
@@ -70,6 +81,7 @@ def trace_of(root: nn.Module, leaves: tuple[type, ...], closed: frozenset[str], 
         inside=tracer.inside,
         taken=tracer.taken,
         returned=tracer.returned,
+        evaluated=evaluated,
     )
 
 
@@ -111,7 +123,7 @@ class _Tracer(fx.Tracer):
     def __init__(self, leaves: tuple[type, ...], closed: frozenset[str], *, given: bool) -> None:
         super().__init__()
         self._leaves, self._closed, self._given = leaves, closed, given
-        self._within = [""]
+        self._within, self._thread = [""], get_ident()
         self._names: dict[int, str] = {}
         self.called: Counter[str] = Counter()
         self.opaque: set[str] = set()
@@ -119,6 +131,14 @@ class _Tracer(fx.Tracer):
         self.inside: dict[fx.Node, str] = {}
         self.taken: dict[str, fx.Node] = {}
         self.returned: dict[str, fx.Node] = {}
+
+    def traced(self, root: nn.Module) -> fx.Graph:
+        """Return the graph of a root's forward."""
+        with _ONE_AT_A_TIME, TensorsSeen() as seen:
+            graph = self.trace(root)
+        # A tensor that comes by another way than its name, as from `parameters()`, may be read by anyone.
+        self.read |= {name for key, name in self._names.items() if key in seen.ids}
+        return graph
 
     def note_root(self) -> None:
         inputs = [node for node in self.graph.nodes if node.op == "placeholder"]
@@ -151,6 +171,8 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:  # what the module returns
+        if get_ident() != self._thread:
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         self.called[path] += 1
         if self.is_leaf_module(m, path):
@@ -171,11 +193,14 @@ class _Tracer(fx.Tracer):
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:  # of a module
         name = self._names.get(id(attr_val))
-        if name is None:
+        if name is None or get_ident() != self._thread:
             return attr_val
         if name.rpartition(".")[0] != self._within[-1]:
             self.read.add(name)
-        return _TensorProxy(self.create_node("get_attr", name, (), {}), self, attr_val)
+        return TensorSymbol(self.create_node("get_attr", name, (), {}), self, attr_val)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Symbol(node, self)
 
     def create_arg(self, a: Any) -> Any:  # torch's own types
         if isinstance(a, Tensor):
@@ -194,6 +219,8 @@ class _Tracer(fx.Tracer):
             self.returned[path] = value.node
 
     def _argument(self, parameter: inspect.Parameter) -> object:
+        if self._given and isinstance(parameter.default, bool):
+            return not parameter.default
         if parameter.default is parameter.empty or self._given:
             return self.create_proxy("placeholder", parameter.name, (), {})
         return parameter.default
@@ -216,16 +243,6 @@ class _Tracer(fx.Tracer):
             if node is last:
                 return
             self.graph.erase_node(node)
-
-
-class _TensorProxy(fx.Proxy):
-    """A parameter or buffer in a trace: its numbers are symbols, its shape and type are known."""
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
-        super().__init__(node, tracer)
-        self.shape, self.ndim = tensor.shape, tensor.ndim
-        self.dtype, self.device, self.requires_grad = tensor.dtype, tensor.device, tensor.requires_grad
-        self.size, self.dim, self.numel = tensor.size, tensor.dim, tensor.numel
 
 
 def _skeleton(module: nn.Module) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.across import fold_across
@@ -30,6 +31,11 @@ def collapse(
     The result equals the model in eval mode, in real arithmetic: what is folded has no dropout any more, and a model
     whose dropout would act there is refused. The argument is never changed, also not by a refusal. A model with nothing
     to fold comes back as a copy, so that collapsing twice equals collapsing once.
+
+    Equal is what a call of the model returns, not what is read from inside of it. Three things no look at a model
+    tells, and a proof on its inputs does: layers are taken to be called with optional arguments all at their defaults
+    or all given; the parts of a forward that decides by values, to be called as a whole; and what goes from a linear
+    layer to a batch normalization, or back, to be `(rows, features)`.
 
     Rules for single modules come first, from the outside in; then those that fold a layer into a neighbour, in the
     order of their names, again until none of them finds anything.
@@ -61,13 +67,18 @@ def collapse(
 
 
 def _copied(model: nn.Module) -> nn.Module:
+    if any(isinstance(tensor, UninitializedTensorMixin) for tensor in (*model.parameters(), *model.buffers())):
+        raise UnsupportedModuleError(
+            f"a {type(model).__name__} for a collapse", "it has lazy layers without weights", "call it once first"
+        )
     try:
         return copy.deepcopy(model)
-    except RuntimeError as error:  # torch's own, of a tensor that is part of a graph
+    except (RuntimeError, TypeError) as error:  # of a tensor that is part of a graph; of a lock, a file, a generator
         raise UnsupportedModuleError(
             f"a {type(model).__name__} for a collapse",
-            f"it cannot be copied ({str(error).partition('.')[0]})",
-            "make weights that a hook computes permanent, as with torch.nn.utils.remove_weight_norm or prune.remove",
+            f"it cannot be copied ({str(error).partition('. ')[0]})",
+            "make weights that a hook computes permanent, as with torch.nn.utils.remove_weight_norm or prune.remove; "
+            "keep locks, files and the like out of the model",
         ) from error
 
 

@@ -22,6 +22,14 @@ class CauseInWords:
     advice: str
 
 
+ENDS = "ONNX Runtime's LSTM and GRU end the whole process when they get no rows"
+"""What was seen of ONNX Runtime 1.31."""
+
+UNROLLED = (
+    "write the steps out: a plain loop over the fixed number of steps with nn.LSTMCell or nn.GRUCell, which take the "
+    "same weights, and torch.where on a mask in the place of packed sequences"
+)
+
 _ROWS = (
     "makes what is computed depend on the number of rows",
     "treat all rows at once, however many there are: no loop over rows, no branch on values.shape[0]",
@@ -56,20 +64,37 @@ _SHAPES = (
     "run the encoder on zeros of the modality's tensor, (rows, *shape) in the modality's dtype, and mend the line",
 )
 RECURRENT = (
-    "is a recurrent network, which torch writes as a loop that it cannot trace here, and which ONNX Runtime does not run "
-    "on no rows at all",
-    "write its steps out with nn.LSTMCell or nn.GRUCell, which take the same weights: the number of steps is that of the "
-    "modality's tensor, so that a plain loop over it does, over masked steps instead of packed sequences",
+    f"is a recurrent network: torch writes it as a loop that it cannot trace for the rows of one modality, and {ENDS}",
+    UNROLLED,
 )
 _SELECTION = (
     "selects elements by their values, so that their number is not known",
     "keep the shape: torch.where(mask, x, 0), and sums over the mask in the place of means over what is selected",
 )
 _HEADS = ("gives attention something else than (rows, heads, tokens, width)", "unsqueeze(1) makes an axis of one head")
+_FIXED_DTYPE = (
+    "computes in a dtype of its own, and is proved in float64 as well as in float32",
+    "cast to the dtype of a weight, such as values.to(self.linear.weight.dtype) for values.float()",
+)
+_OTHER_ROWS = (
+    "gives another number of rows than it gets",
+    "give one row of features for each row of values, however many there are",
+)
 _DYNAMO = ("uses Python that torch cannot trace", "use tensor operations and plain Python in forward")
-_OTHER = ("cannot be exported", "change the line to an operation of ONNX")
+_PADDING = (
+    "takes a shortcut of torch that needs something in each row that is not masked, which a row of zeros has not",
+    "pass enable_nested_tensor=False to nn.TransformerEncoder, and leave each row a token to attend to",
+)
+NOT_EXPORTED = ("cannot be exported", "change the line to an operation of ONNX")
+NOT_RUN = (
+    "fails on rows that may come",
+    "run the encoder on zeros, on one row and on several, as torch.zeros(rows, *shape) in the modality's dtype",
+)
 
 _BY_PATTERN = (
+    (r"\b(double|float64)\b", _FIXED_DTYPE),
+    (r"Number of indices", _OTHER_ROWS),
+    (r"to_padded_tensor|nested tensor", _PADDING),
     (r"too large to convert to C long", _SELECTION),
     (r"only 4D query", _HEADS),
     (r"Size-like symbols: u\d", _ROWS),
@@ -83,19 +108,25 @@ _BY_PATTERN = (
 """Read in this order: the first that torch's words hold is the cause."""
 
 
-def cause_in_words(error: BaseException, source: str, known: tuple[str, str] | None = None) -> CauseInWords:
+def cause_in_words(
+    error: BaseException,
+    source: str,
+    known: tuple[str, str] | None = None,
+    otherwise: tuple[str, str] = NOT_EXPORTED,
+) -> CauseInWords:
     """Return why an export failed and what to do.
 
     Args:
         error: the first cause.
         source: the line of the model's code, empty where unknown.
         known: reason and advice, where more than torch's words says what it is.
+        otherwise: the same where nothing says what it is.
 
     >>> cause_in_words(RuntimeError("No ONNX function found for <OpOverload(op='aten._linalg_svd')>"), "").reason
     "needs an operation that ONNX has not (No ONNX function found for <OpOverload(op='aten._linalg_svd')>)"
     """
     words = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     text = f"{type(error).__module__}.{type(error).__name__}: {error} {source}"
-    found = next((cause for pattern, cause in _BY_PATTERN if re.search(pattern, text, re.IGNORECASE)), _OTHER)
+    found = next((cause for pattern, cause in _BY_PATTERN if re.search(pattern, text, re.IGNORECASE)), otherwise)
     reason, advice = known or found
     return CauseInWords(f"{reason} ({words[:_SHOWN]})", advice)

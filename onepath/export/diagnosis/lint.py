@@ -1,6 +1,7 @@
-"""What a graph must not hold: Fourier transforms, complex numbers, and whatever depends on NaN.
+"""What a graph must not hold: Fourier transforms, complex numbers, whatever depends on NaN, and recurrent operators.
 
-Engines treat these differently or not at all: TensorRT has no complex numbers, and its `Clip` turns NaN into a bound.
+Engines treat these differently or not at all: TensorRT has no complex numbers, and its `Clip` turns NaN into a bound;
+ONNX Runtime's LSTM and GRU end the process of the server when they get no rows, as encoders of absent modalities do.
 Infinite constants are looked at closer, because masks of attention are made of −inf: one may be moved, chosen, added
 (−inf alone) and go into a softmax, which makes it 0; where it meets an operator that can make NaN of it, such as a
 product, it is a finding. A row of which everything is masked is not seen here: the proofs on degenerate rows see it.
@@ -16,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.diagnosis.causes import UNROLLED
 from onepath.export.diagnosis.infinities import infinities_that_meet
 from onepath.export.diagnosis.lines import SourceLine, line_from_trace
 from onepath.export.diagnosis.parts import WHOLE, part_in_words
@@ -35,6 +37,7 @@ _PRESENCE = (
     "mark what is missing by presence, choose with torch.where, and give attention a mask of numbers, 0 and "
     "torch.finfo(dtype).min, rather than of bools"
 )
+_ENDS = "ends the process of ONNX Runtime when it gets no rows"
 _FINITE = "use a finite number, such as torch.finfo(dtype).min in a mask"
 
 _REFUSED = {
@@ -44,6 +47,8 @@ _REFUSED = {
     "Irfft": ("is a Fourier transform", _FOURIER),
     "ComplexMul": ("works on complex numbers", _REAL),
     "ComplexMulConj": ("works on complex numbers", _REAL),
+    "LSTM": (_ENDS, UNROLLED),
+    "GRU": (_ENDS, UNROLLED),
     "IsNaN": ("depends on NaN", _PRESENCE),
     "IsInf": ("depends on infinities", _PRESENCE),
 }

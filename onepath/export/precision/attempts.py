@@ -92,6 +92,13 @@ class Bench:
         """The limits."""
         return self.gates.gate(self.wanted.precisions)
 
+    @property
+    def limits_on_rows(self) -> tuple[float, ...]:
+        """The limits on shares of rows that are measured: of flips and, where there are targets, of accuracy."""
+        if self.held_out.task != "classification":
+            return ()
+        return (self.gate.flips, *([self.gate.accuracy_loss] if len(self.held_out.targets) else []))
+
     def attempts(self) -> list[Attempt]:
         """Return every attempt, in the order in which they were made; those that pass are timed in one run."""
         tried = [attempt for form in forms_of(self.wanted) for attempt in self._attempts(form)]
@@ -123,6 +130,8 @@ class Bench:
         except OSError:  # of a disk that is full, say, which is no property of the graph
             raise
         except Exception as error:  # noqa: BLE001 - of quantiser, checker and engine; it becomes the reason
+            if made is not None:
+                made.remove()
             return Attempt(form, made, problem=" ".join(f"{error}".split())[:400] or type(error).__name__)
         if not judgement.passes:
             made.remove()

@@ -29,7 +29,8 @@ _WARNINGS, _ERRORS = 2, 3  # of ONNX Runtime, which starts with the first
 def dynamic_int8(graph: OnnxFile, nodes: Iterable[str], path: Path) -> OnnxFile:
     """Return a graph whose products take the range of their activations from each batch as it runs.
 
-    The products in ONNX are `DynamicQuantizeLinear` and `MatMulInteger`, of uint8 activations and int8 weights.
+    The products in ONNX are `DynamicQuantizeLinear` and `MatMulInteger`, of uint8 activations and int8 weights. Every
+    plain `Gemm` becomes `MatMul` and `Add`, in float32 too: ONNX Runtime's quantisation would write it so itself.
 
     Args:
         graph: whose nodes have names; it is not changed.

@@ -21,8 +21,11 @@ INTERVALS = (
     "Price's adjusted Wald interval. A gate holds the figure, not the end of its interval"
 )
 """How the intervals are made, in words."""
+MIXED, SINGLE = "together against float32", "one by one against float32"
 ALONE = "one by one against together"
-"""The rows of which each is run in a batch of its own and in company."""
+"""How rows of mixed patterns are compared, which share a batch or have one each; every other batch is of one pattern.
+The last tells how far a row's answer depends on its company."""
+_COMPARISONS = (MIXED, SINGLE, ALONE)
 _IN_WORDS: dict[Metric, str] = {
     "max_abs": "largest difference",
     "max_relative": "largest relative difference",
@@ -57,7 +60,8 @@ class Measured:
         return self.error <= self.limit
 
     def __str__(self) -> str:
-        return f"{_IN_WORDS[self.metric]} is {self.error:.3g} with {self.rows}, over {self.limit:.3g}"
+        rows = f"on mixed rows, {self.rows}" if self.rows in _COMPARISONS else f"with {self.rows}"
+        return f"{_IN_WORDS[self.metric]} is {self.error:.3g} {rows}, over {self.limit:.3g}"
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,16 @@ class Judgement:
         return tuple(self._measurement(group) for group in self._groups())
 
     def _groups(self) -> Iterator[list[Measured]]:
-        patterns = [measured for measured in self.measured if measured.rows != ALONE]
+        patterns = [measured for measured in self.measured if measured.rows not in _COMPARISONS]
         for metric in dict.fromkeys(measured.metric for measured in patterns):
             yield [measured for measured in patterns if measured.metric == metric]
-        yield [measured for measured in self.measured if measured.rows == ALONE]
+        yield from ([measured] for measured in self.measured if measured.rows in _COMPARISONS)
 
     def _measurement(self, group: Sequence[Measured]) -> Measurement:
         worst = max(group, key=lambda measured: measured.error)
         which = f"{self.count} held-out rows of each of {len(group)} presence patterns, worst with {worst.rows}"
         return Measurement(
-            inputs=f"held-out rows of mixed patterns, {ALONE}" if worst.rows == ALONE else which,
+            inputs=f"held-out rows of mixed patterns, {worst.rows}" if worst.rows in _COMPARISONS else which,
             error=worst.error,
             tolerance=worst.limit,
             metric=worst.metric,
@@ -128,8 +132,15 @@ def judge(
         for pattern, rows in reference.first.items()
         for each in _of_pattern(pattern, rows, candidate.first[pattern], _Task(targets, task, gate))
     ]
-    apart = distance(candidate.alone, candidate.together, spread)
-    measured.append(Measured(ALONE, spread, apart, gate.limit(spread)))
+    compared = {
+        MIXED: (reference.together, candidate.together),
+        SINGLE: (reference.alone, candidate.alone),
+        ALONE: (candidate.alone, candidate.together),
+    }
+    measured += [
+        Measured(rows, spread, distance(one, other, spread), gate.limit(spread))
+        for rows, (one, other) in compared.items()
+    ]
     count = len(next(iter(reference.first.values())))
     return Judgement(count, measured, [*_problems(reference, candidate)])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
@@ -21,7 +22,7 @@ MARGIN = 0.5
 def largest_magnitudes(
     graph: OnnxFile, tensors: Collection[str], rows: Iterable[Batch], path: Path
 ) -> dict[str, float]:
-    """Return the largest absolute value of tensors over batches of rows.
+    """Return the largest absolute value of tensors over batches of rows; infinite where one is not a number.
 
     Args:
         graph: a float32 graph.
@@ -43,7 +44,7 @@ def largest_magnitudes(
         run = run_from_graph(path)
         for batch in rows:
             given = run(batch)
-            found |= {name: max(found.get(name, 0.0), float(given[_largest(name)])) for name in active}
+            found |= {name: max(found.get(name, 0.0), _size(given[_largest(name)])) for name in active}
     finally:
         for file in copy.paths:
             file.unlink()
@@ -66,6 +67,10 @@ def _give_out(model: onnx.ModelProto, tensors: Iterable[str]) -> None:
         model.graph.node.append(helper.make_node("Abs", [name], [f"{name}__magnitude"]))
         model.graph.node.append(helper.make_node("ReduceMax", [f"{name}__magnitude"], [_largest(name)], keepdims=0))
         model.graph.output.append(helper.make_tensor_value_info(_largest(name), TensorProto.FLOAT, []))
+
+
+def _size(largest: NDArray[np.generic]) -> float:
+    return float(np.nan_to_num(largest.astype(np.float64), nan=np.inf, posinf=np.inf))
 
 
 def _largest(name: str) -> str:

@@ -50,6 +50,25 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:  # JSON
     }
 
 
+def report_without(report: Mapping[str, Any], dropped: Mapping[str, str]) -> dict[str, Any]:  # JSON
+    """Return a report in which graphs that were kept are dropped after all.
+
+    Args:
+        report: of every graph.
+        dropped: precision in words, to the reason.
+    """
+    graphs = [_dropped(graph, dropped.get(graph["precision"])) for graph in report["graphs"]]
+    return {**report, "graphs": graphs}
+
+
+def _dropped(graph: Mapping[str, Any], reason: str | None) -> dict[str, Any]:  # JSON
+    if reason is None:
+        return dict(graph)
+    fails = {"passes": False, "problem": reason}
+    attempts = [attempt | fails if attempt["form"] == graph["form"] else attempt for attempt in graph["attempts"]]
+    return {**graph, "outcome": "dropped", "form": None, "attempts": attempts}
+
+
 def rows_json(split: Split) -> dict[str, Any]:  # JSON
     """Return how many rows were measured and calibrated on, for the report."""
     return {"measured": len(split.gate), "calibration": len(split.calibration), "disjoint": split.is_disjoint}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,12 +35,14 @@ class Variant:
         file: the graph, under the name that its entry has.
         proof: how far it is from the float32 graph.
         chosen: whether it is the one to deploy.
+        emulated: one that gives the same with operators that a CPU has; None where the graph itself runs on one.
     """
 
     entry: GraphEntry
     file: OnnxFile
     proof: ProofStep
     chosen: bool
+    emulated: OnnxFile | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,10 @@ def precision_variants(
         variants=tuple(_variant(each, reference, entry, chosen=each is chosen) for each in results if each.best),
         dropped={each.wanted.words: each.reason for each in results if each.best is None},
         report=_report(results, chosen, reference),
-        warnings=tuple(warning for each in results if (warning := _warning(each, chosen))),
+        warnings=(
+            *(warning for each in results if (warning := _warning(each, chosen))),
+            *_too_few_rows([each.bench for each in results]),
+        ),
     )
 
 
@@ -157,7 +163,7 @@ def _variant(result: _Result, reference: OnnxFile, entry: GraphEntry, *, chosen:
         measurements=best.judgement.measurements(),
         notes=notes | ({"parity": best.parity} if best.parity else {}),
     )
-    return Variant(own, file, proof, chosen)
+    return Variant(own, file, proof, chosen, best.made.emulated)
 
 
 def _warning(result: _Result, chosen: _Result | None) -> str:
@@ -166,13 +172,26 @@ def _warning(result: _Result, chosen: _Result | None) -> str:
     if best is None:
         return f"{words} was dropped: {result.reason}"
     if result is chosen:
-        return ""
+        slower = best.untimed or f"it is not faster than float32 here ({best.speed})"
+        return "" if best.pays else f"{words} passes its gate and is deployed, as choose: passing wants; {slower}"
     if best.untimed:
         return f"{words} passes its gate and is kept as a variant; {best.untimed}"
     if not best.pays:
         hint = "" if result.wanted.choose == "passing" else f"; {_ANYHOW}"
         return f"{words} passes its gate and is not faster than float32 here ({best.speed}): kept, not chosen{hint}"
     return ""
+
+
+def _too_few_rows(benches: Sequence[Bench]) -> Iterator[str]:
+    """Yield what to do where a limit on rows is so tight for so few of them that a single one decides."""
+    limits = [(limit, bench) for bench in benches for limit in bench.limits_on_rows if limit > 0]
+    limit, bench = min(limits, key=lambda each: each[0], default=(1.0, None))
+    if bench is not None and limit * (rows := len(bench.split.gate)) < 1:
+        yield (
+            f"precisions were measured on {rows} held-out row{'s' * (rows > 1)} of each presence pattern; one row is "
+            f"{100 / rows:.1f} points, where the gate is {100 * limit:g}: give at least {ceil(1 / limit)} rows beside "
+            f"the {len(bench.split.calibration)} to calibrate on"
+        )
 
 
 def _result(bench: Bench) -> _Result:

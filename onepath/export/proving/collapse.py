@@ -131,7 +131,11 @@ class _Forms:
             "row independence",
             reference=partial(row_by_row, run_plain),
             candidate=run_plain,
-            batches=[titled(source.mixed(9), "float64, together and each alone"), whole_rows(source, 3)],
+            batches=[
+                titled(source.mixed(9), "float64, together and each alone"),
+                titled(source.random(3, seed), "float64, together and each alone"),
+                whole_rows(source, 3),
+            ],
             tolerance=tolerances.collapse,
             relative=True,
         )

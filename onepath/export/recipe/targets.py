@@ -22,5 +22,6 @@ def target_problems(targets: Sequence[str], *, opset: int | None, ir_version: in
     try:
         versions_for(profiles, opset=opset, ir_version=ir_version)
     except UnsupportedModuleError as error:
-        return [("export.opset" if ir_version is None else "export.ir_version", str(error))]
+        field = "opset" if str(error).startswith("cannot use opset") else "ir_version"
+        return [(f"export.{field}", str(error))]
     return []

@@ -50,15 +50,19 @@ def test_its_scores_are_near_those_of_float32(reference, quantised):
     assert 0 < np.abs(expected - found).max() < 0.05
 
 
-def test_every_weight_is_signed_and_has_a_scale_for_each_column(quantised):
-    tensors = {tensor.name: tensor for tensor in quantised.model().graph.initializer}
-    weights = [
-        tensor for tensor in tensors.values() if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
-    ]
+def test_every_weight_is_signed_and_has_the_scale_of_each_column(named, quantised):
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.model().graph.initializer}
+    weights = {name: array for name, array in tensors.items() if array.dtype == np.int8 and array.ndim == 2}
     assert len(weights) == 11
-    for weight in weights:
-        scale = tensors[weight.name.replace("_quantized", "_scale")]
-        assert max(scale.dims) in (max(weight.dims), min(weight.dims))
+    originals = {tensor.name: numpy_helper.to_array(tensor) for tensor in named.graph.initializer}
+    for name, weight in weights.items():
+        original = originals[name.removesuffix("_quantized").removesuffix("__transposed")]
+        is_transposed = "embed" in name or "head" in name
+        columns = original.T if is_transposed else original  # those of `Gemm` have their outputs first
+        levels = weight.T if is_transposed and "__transposed" not in name else weight
+        scales = np.abs(columns).max(axis=0) / 127
+        assert np.array_equal(tensors[name.replace("_quantized", "_scale")], scales)
+        assert np.abs(levels * scales - columns).max() <= scales.max() * 0.5001
 
 
 @pytest.mark.parametrize("pattern", [("left",), ("right",), ()])
@@ -89,6 +93,23 @@ def test_a_modality_that_stays_in_float32_has_no_integer_node(named, named_file,
     assert kinds["left"] & {*integer}
     assert not kinds["right"] & {*integer}
     assert "LayerNormalization" in kinds["right"]
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_rows_that_nothing_in_int8_computes_for_are_answered_as_in_float32(
+    reference, named, named_file, kind, tmp_path
+):
+    owner = owners(named.graph, models.NAMES)
+    nodes = [name for name in weighted_products(named.graph, PRODUCTS) if owner.get(name) == "left"]
+    quantised = make(kind, named_file, nodes, tmp_path / "model.int8.onnx")
+    batch = ROWS.decoded("", ROWS.pattern_rows(ROWS.names, 8))
+    runs = [run_from_graph(graph.path) for graph in (reference, quantised)]
+    apart = {}
+    for pattern in (("left",), ("right",)):
+        before, after = (run(only(batch, pattern, missing=0))["scores"] for run in runs)
+        apart[pattern] = np.abs(before - after).max()
+    assert apart["right",] < 1e-6
+    assert apart["left",] > 1e-4
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])

@@ -10,7 +10,7 @@ from onepath.export.onnx_file import onnx_file_from_model
 from onepath.export.precision.gates import PrecisionGate, PrecisionGates
 from onepath.export.precision.held_out import Answered, answers, calibration_batches, split_rows
 from onepath.export.precision.int8 import dynamic_int8
-from onepath.export.precision.judging import ALONE, judge
+from onepath.export.precision.judging import ALONE, MIXED, SINGLE, judge
 from onepath.export.precision.nodes import weighted_products
 from onepath.export.precision.sessions import run_from_graph
 from tests.export.precision import models
@@ -89,7 +89,8 @@ def test_an_embedding_is_judged_by_cosine_and_relative_to_its_size():
         ({"marks": {("left",): np.zeros((2, 2), np.uint8), (): np.zeros((1, 2), np.uint8)}}, "presence or row status"),
         ({"empty": np.full((1, 3), 1e-6, np.float32)}, "rows that have nothing"),
         ({"first": {("left",): np.full((2, 3), np.nan)}}, "inf with left"),
-        ({"alone": one_hot([1, 0])}, f"inf|{ALONE}"),
+        ({"alone": one_hot([1, 0])}, "one by one"),
+        ({"alone": one_hot([1, 0]), "together": one_hot([1, 0])}, MIXED),
     ],
 )
 def test_what_no_tolerance_allows_fails_with_words(change, words):
@@ -109,11 +110,12 @@ def test_the_proof_has_one_measurement_a_metric_that_of_the_worst_pattern():
     after = answered(scores, first=first | {("right",): 0.9 * scores}, marks=marks)
     measurements = judge(before, after, targets=[0, 1], task="classification", gate=GATE).measurements()
     assert [each.metric for each in measurements] == [
-        *("max_abs", "mean_abs", "cosine_distance", "flips", "accuracy_loss", "max_abs"),
+        *("max_abs", "mean_abs", "cosine_distance", "flips", "accuracy_loss", "max_abs", "max_abs", "max_abs"),
     ]
     assert measurements[0].error == pytest.approx(0.1)
     assert "2 held-out rows of each of 2 presence patterns, worst with right" in measurements[0].inputs
-    assert ALONE in measurements[-1].inputs
+    others = [each.inputs.removeprefix("held-out rows of mixed patterns, ") for each in measurements[-3:]]
+    assert others == [MIXED, SINGLE, ALONE]
 
 
 @pytest.fixture(scope="module")

@@ -212,3 +212,13 @@ def test_without_the_overflowing_product_the_graph_is_finite_and_with_it_not():
         (found[without],) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     assert not np.isfinite(found[()]).all()
     assert found["large", "scale"] == pytest.approx(np.full((1, 2), 2.0), rel=1e-3)
+
+
+def test_what_is_no_number_is_not_taken_for_a_small_one(tmp_path):
+    model = overflowing_model(1.0)
+    graph = onnx_file_from_model(model, tmp_path / "m.onnx")
+    rows = [np.ones((1, 2), np.float32), np.full((1, 2), np.nan, np.float32), np.ones((1, 2), np.float32)]
+    batches = [Batch("", {"x": row}, {}) for row in rows]
+    magnitudes = largest_magnitudes(graph, ["a"], batches, tmp_path / "copy.onnx")
+    assert magnitudes == {"a": np.inf}
+    assert {*overflowing(model, ["large", "small"], magnitudes)} == {"large"}

@@ -1,4 +1,4 @@
-"""Paired timings: the interval of a median, and what counts as faster."""
+"""Paired timings: where they are taken, the interval of a median, and what counts as faster."""
 
 import time
 
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.precision.attempts import Attempt, best_of
 from onepath.export.precision.forms import Form
+from onepath.export.precision.sessions import is_at_hand, run_from_graph
 from onepath.export.precision.speed import Speed, SpeedUp, measured_speeds, median_interval
 from tests.export.precision import models
 
@@ -75,3 +77,9 @@ def test_the_faster_form_is_kept_and_the_static_one_where_they_are_even(dynamic,
 def test_a_form_that_fails_its_gate_is_never_kept():
     assert best_of([attempt("dynamic", 3.0, "it is wrong"), attempt("static", 0.5)]).form.ranges == "static"
     assert best_of([attempt("dynamic", 3.0, "it is wrong")]) is None
+
+
+def test_a_graph_for_a_machine_that_is_not_here_is_not_run_on_another_in_silence(reference):
+    assert not is_at_hand("gpu")
+    with pytest.raises(UnsupportedModuleError, match="CUDA"):
+        run_from_graph(reference.path, "gpu")

@@ -119,8 +119,11 @@ def test_what_fails_its_gate_is_dropped_with_the_measured_reason(reference, targ
 
 def test_what_passes_may_be_chosen_untimed_if_the_recipe_says_so(reference, targets, tmp_path):
     wanted = ON_GPU.model_copy(update={"choose": "passing"})
-    (variant,) = outcome(reference, [wanted], targets, tmp_path).variants
+    found = outcome(reference, [wanted], targets, tmp_path)
+    (variant,) = found.variants
     assert variant.chosen
+    (warning,) = found.warnings
+    assert warning.startswith("int8 passes its gate and is deployed, as choose: passing wants; not measured here")
 
 
 def test_a_graph_is_chosen_exactly_where_its_figures_say_that_it_pays(reference, targets, tmp_path):
@@ -177,3 +180,15 @@ def test_a_variant_answers_as_its_report_says(reference, several, targets):
         for path in (reference.path, variant.file.path)
     ]
     assert np.abs(every[0] - every[1]).max() >= worst["left"] - 1e-6  # of rows among which the report's are
+
+
+@pytest.mark.parametrize(("limit", "needed"), [(0.005, 200), (0.03, 34), (0.05, None)])
+def test_a_gate_that_one_row_decides_is_told_with_the_rows_that_it_needs(reference, targets, limit, needed, tmp_path):
+    gate = OPEN.model_copy(update={"accuracy_loss": limit})
+    gates = PrecisionGates(int8=gate, rows=24)
+    found = outcome(reference, [ON_GPU], targets, tmp_path, gates)
+    told = [warning for warning in found.warnings if "one row" in warning]
+    assert len(told) == (needed is not None)
+    if needed is not None:
+        assert "on 24 held-out rows of each presence pattern; one row is 4.2 points" in told[0]
+        assert f"at least {needed} rows" in told[0]

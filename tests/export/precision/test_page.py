@@ -1,0 +1,36 @@
+"""What `docs/precision.md` says of recipes and gates is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from onepath.export.precision.gates import PrecisionGates
+from onepath.export.recipe.precision import PrecisionPlan, precision_problems, wanted_graphs
+
+PAGE = (Path(__file__).parents[3] / "docs" / "precision.md").read_text(encoding="utf-8")
+
+
+def test_its_recipe_is_valid():
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    plan = TypeAdapter(PrecisionPlan).validate_python(yaml.safe_load(example)["export"]["precision"])
+    assert [wanted.words for wanted in wanted_graphs(plan)] == ["int8", "int8, audio fp32", "bf16"]
+    assert precision_problems(plan, ["image", "audio"]) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("largest difference of a probability", "max_abs"),
+        ("mean difference", "mean_abs"),
+        ("cosine distance of the worst row", "cosine_distance"),
+        ("rows whose highest score is another", "flips"),
+        ("accuracy loss, row by row", "accuracy_loss"),
+    ],
+)
+def test_its_gates_are_the_default_ones(words, limit):
+    (row,) = re.findall(rf"^\| {re.escape(words)} \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, flags=re.MULTILINE)
+    gates = PrecisionGates()
+    assert [float(cell) for cell in row] == [getattr(gate, limit) for gate in (gates.fp16, gates.bf16, gates.int8)]
