@@ -54,7 +54,11 @@ def _by_rule(
     layers, left = list[FoldedLayer](), list[LeftLayer]()
     for path, module, is_whole in list(_offered(_Part(model, ""), kinds_across_layers(rule) or (), set(), {})):
         if not is_whole:
-            left.append(LeftLayer(path, rule.__name__, "a forward around it cannot be followed, and looks into it"))
+            left.append(
+                LeftLayer(
+                    path, getattr(rule, "__name__", "rule"), "a forward around it cannot be followed, and looks into it"
+                )
+            )
             continue
         before = flow_of(module)
         folding = rule(module)

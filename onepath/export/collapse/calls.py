@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import fx
@@ -73,7 +74,8 @@ def _taken(run: Places, node: fx.Node, part: str) -> object:
 
 
 def _named(value: object, names: dict[fx.Node, str]) -> str:
-    return repr(fx.node.map_aggregate(value, lambda one: names.get(one) if isinstance(one, fx.Node) else one))  # type: ignore[arg-type]
+    given: Any = value  # whatever a node of torch.fx is given
+    return repr(fx.node.map_aggregate(given, lambda one: names.get(one) if isinstance(one, fx.Node) else one))
 
 
 def _title(node: fx.Node) -> str:

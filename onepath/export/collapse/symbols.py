@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -59,7 +59,7 @@ def is_tensor(symbol: fx.Proxy) -> bool:
     """Return whether a symbol is known to stand for a tensor."""
     node = symbol.node
     if node.op == "call_module":
-        root = symbol.tracer.root
+        root: nn.Module = cast(fx.Tracer, symbol.tracer).root
         module = root.get_submodule(str(node.target))
         return type(module).__module__.startswith("torch.nn.") and not isinstance(module, _NO_TENSOR)
     return node.op == "get_attr" or (node.op == "call_function" and node.target in _FUNCTIONS)
@@ -78,7 +78,7 @@ class TensorsSeen(TorchFunctionMode):
         fx.node.map_aggregate((args, kwargs or {}), self._note)
         return func(*args, **(kwargs or {}))
 
-    def _note(self, value: object) -> object:
+    def _note(self, value: Any) -> Any:  # whatever a function of torch is given
         if isinstance(value, Tensor):
             self.ids.add(id(value))
         return value

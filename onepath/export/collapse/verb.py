@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.across import fold_across
@@ -67,7 +67,7 @@ def collapse(
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    if any(isinstance(tensor, UninitializedTensorMixin) for tensor in (*model.parameters(), *model.buffers())):
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise UnsupportedModuleError(
             f"a {type(model).__name__} for a collapse", "it has lazy layers without weights", "call it once first"
         )
