@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onepath.cli.exits import TERMINATED
+from onepath.cli.exits import terminable
 from onepath.cli.tables import examples
 
 if TYPE_CHECKING:
@@ -63,27 +62,13 @@ def command(
         drain_timeout_s=drain_timeout_s,
         log_file=log_file,
     )
-    with _terminable(), _repository(source) as repository:
+    with terminable(), _repository(source) as repository:
         typer.echo(f"starting a server on {repository} …", err=True)
         # The suppression is for a stop that is asked for before the server waits for one.
-        with start_server(repository, settings) as server, suppress(KeyboardInterrupt, typer.Exit):
+        with start_server(repository, settings) as server, suppress(KeyboardInterrupt):
             _announce(server, repository)
             server.wait()
     typer.echo("drained and ended")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack while the server starts, as Ctrl-C does, so that nothing is left behind."""
-
-    def end(_number: int, _frame: object) -> None:
-        raise typer.Exit(TERMINATED)
-
-    usual = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, usual)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onepath.cli.exits import TERMINATED
+from onepath.cli.exits import terminable
 from onepath.cli.tables import examples
 from onepath.cli.tuning_tables import print_tuning
 
@@ -110,25 +109,11 @@ def _tuned(bundle: Bundle, settings: TuneSettings, output: Path | None, *, fresh
     name = f"{bundle.manifest.name}-{id_without_tuning(bundle.manifest)[:SHORT_ID]}"
     folder = output or _OUTPUT / name
     try:
-        with _terminable(), _shown(settings.minutes) as watch:
+        with terminable(), _shown(settings.minutes) as watch:
             return tune(bundle, settings, folder, fresh=fresh, watch=watch), folder
-    except (KeyboardInterrupt, typer.Exit):
+    except (KeyboardInterrupt, SystemExit):
         typer.echo(f"what was measured is in {folder}; call again to go on from there", err=True)
         raise
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, as Ctrl-C does, so that a server is ended and nothing is left behind."""
-
-    def end(_number: int, _frame: object) -> None:
-        raise typer.Exit(TERMINATED)
-
-    usual = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, usual)
 
 
 @contextmanager
