@@ -28,6 +28,7 @@ PUBLIC = {
         "Finding",
         "check_file",
         "check_graph_is_clean",
+        "failures_told_by_line",
         "lint",
         "origins_of",
         "refusal_from_failure",

@@ -27,7 +27,7 @@ def command(
     place: Annotated[str, typer.Argument(help="A bundle's folder, the name of one in build/, or a model repository.")],
     *,
     rerun: Annotated[
-        bool, typer.Option("--rerun", help="Measure every proof of a bundle again from its own probes, here and now.")
+        bool, typer.Option("--rerun", help="Measure the steps of a bundle again on its own probes, here and now.")
     ] = False,
     signed_by: Annotated[
         Path | None,

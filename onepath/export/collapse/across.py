@@ -100,13 +100,13 @@ def _offered(
     if id(module) in seen or not any(isinstance(below, kinds) for below in module.modules()):
         return
     seen[id(module)] = module
-    is_whole = id(module) not in parted
-    yield path, module, is_whole or not any(module.children())
+    flow, is_whole = flow_of(module), id(module) not in parted
+    if is_whole or flow is not None:
+        yield path, module, is_whole or not any(module.children())
     if not any(module.children()):
         return
-    flow = flow_of(module) if is_whole else None
-    if flow is None:
-        parted = parted | (looked_into(module) if is_whole else set())
+    if flow is None or not is_whole:
+        parted = parted | looked_into(module)
         parts = [(name, child) for name, child in module._modules.items() if child is not None]
     else:
         parts = [(name, flow.module(name)) for name in flow.containers()]

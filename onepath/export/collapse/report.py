@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,7 +23,8 @@ class FoldedLayer:
         error: ‖stored − exact‖/‖exact‖ of the fold, made in float64 and rounded once to the precision of the weight.
         parameters_before: numbers stored in what was folded, where the rule counts them.
         parameters_after: numbers stored in what came of it.
-        flops_before: floating-point operations of what was folded, on the example that the collapse was given.
+        flops_before: floating-point operations of what was folded, on the example that the collapse was given. Of
+            what was folded again later they are part of the last entry's.
         flops_after: those of what came of it.
     """
 
@@ -97,6 +99,34 @@ def folded_within(entry: FoldedLayer, path: str) -> FoldedLayer:
 def left_within(entry: LeftLayer, path: str) -> LeftLayer:
     """Return an entry of a module's report as one of the model's; see `folded_within`."""
     return replace(entry, layer=_joined(path, entry.layer))
+
+
+def counted_layers(
+    layers: Sequence[FoldedLayer], before: Mapping[str, int], after: Mapping[str, int]
+) -> tuple[FoldedLayer, ...]:
+    """Return the entries with their FLOPs, those of one layer in its last entry.
+
+    Args:
+        layers: in the order in which they were folded.
+        before: path of each module that was called -> FLOPs before the collapse.
+        after: the same after it.
+    """
+    open_entries = dict[int, set[str]]()  # number of the entry -> all paths that came into it
+    for number, entry in enumerate(layers):
+        paths = {entry.layer, *entry.parts}
+        for earlier in [one for one in open_entries if layers[one].layer in paths]:
+            paths |= open_entries.pop(earlier)
+        open_entries[number] = paths
+    return tuple(_counted(entry, open_entries.get(number), before, after) for number, entry in enumerate(layers))
+
+
+def _counted(
+    entry: FoldedLayer, paths: set[str] | None, before: Mapping[str, int], after: Mapping[str, int]
+) -> FoldedLayer:
+    if paths is None or entry.layer not in before or entry.layer not in after:
+        return entry  # folded again, or the path of a weight, or of a module that is at another place than it was
+    sums = [sum(counts.get(path, 0) for path in paths) for counts in (before, after)]
+    return replace(entry, flops_before=sums[0], flops_after=sums[1])
 
 
 def stored_numbers(model: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import sys
 from typing import Any, cast
@@ -82,6 +83,20 @@ class TensorsSeen(TorchFunctionMode):
         if isinstance(value, Tensor):
             self.ids.add(id(value))
         return value
+
+
+def without_numbers(module: nn.Module) -> nn.Module:
+    """Return a copy of the module whose parameters and buffers have a shape and no numbers."""
+    memo: dict[int, Any] = {}  # what deepcopy takes
+    for part in module.modules():
+        for parameter in part._parameters.values():
+            if parameter is not None and id(parameter) not in memo:
+                shape = torch.empty_like(parameter, device="meta")
+                memo[id(parameter)] = nn.Parameter(shape, requires_grad=parameter.requires_grad)
+        for tensor in (*part._buffers.values(), *vars(part).values()):
+            if isinstance(tensor, Tensor) and id(tensor) not in memo:
+                memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+    return copy.deepcopy(module, memo)
 
 
 def _asks_to_handle() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable
@@ -10,11 +9,10 @@ from dataclasses import dataclass
 from threading import Lock, get_ident
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from onepath.export.collapse.symbols import Symbol, TensorsSeen, TensorSymbol
+from onepath.export.collapse.symbols import Symbol, TensorsSeen, TensorSymbol, without_numbers
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd, _NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 """Classes whose sub-classes count as layers too, where their forward is the inherited one."""
@@ -68,7 +66,7 @@ def trace_of(
         return None
     try:
         tracer = _Tracer(leaves, closed, given=given)
-        skeleton = _skeleton(root)
+        skeleton = without_numbers(root)
         graph = tracer.traced(skeleton.eval() if evaluated else skeleton)
     except Exception:  # noqa: BLE001 - whatever a user's forward raises on symbols: it cannot be followed
         return None
@@ -243,17 +241,3 @@ class _Tracer(fx.Tracer):
             if node is last:
                 return
             self.graph.erase_node(node)
-
-
-def _skeleton(module: nn.Module) -> nn.Module:
-    """Return a copy of the module whose parameters and buffers have a shape and no numbers."""
-    memo: dict[int, Any] = {}  # what deepcopy takes
-    for part in module.modules():
-        for parameter in part._parameters.values():
-            if parameter is not None and id(parameter) not in memo:
-                shape = torch.empty_like(parameter, device="meta")
-                memo[id(parameter)] = nn.Parameter(shape, requires_grad=parameter.requires_grad)
-        for tensor in (*part._buffers.values(), *vars(part).values()):
-            if isinstance(tensor, Tensor) and id(tensor) not in memo:
-                memo[id(tensor)] = torch.empty_like(tensor, device="meta")
-    return copy.deepcopy(module, memo)

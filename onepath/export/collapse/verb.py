@@ -16,6 +16,7 @@ from onepath.export.collapse.report import (
     CollapseReport,
     FoldedLayer,
     LeftLayer,
+    counted_layers,
     folded_within,
     left_within,
     stored_numbers,
@@ -123,13 +124,5 @@ class _Walk:
 
 def _with_flops(report: CollapseReport, model: nn.Module, collapsed: nn.Module, example: Example) -> CollapseReport:
     before, after = flops_by_module(model, example), flops_by_module(collapsed, example)
-    layers = tuple(_counted(entry, before, after) for entry in report.layers)
+    layers = counted_layers(report.layers, before, after)
     return replace(report, layers=layers, flops_before=before[""], flops_after=after[""])
-
-
-def _counted(entry: FoldedLayer, before: dict[str, int], after: dict[str, int]) -> FoldedLayer:
-    paths = (entry.layer, *entry.parts)
-    sums = [sum(counts[path] for path in paths if path in counts) for counts in (before, after)]
-    if entry.layer not in before or entry.layer not in after:
-        return entry  # the path of a weight, or of a module that is at another place than it was
-    return replace(entry, flops_before=sums[0], flops_after=sums[1])

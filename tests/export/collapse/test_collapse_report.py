@@ -20,6 +20,13 @@ def test_flops_are_two_for_each_multiplication_of_the_example() -> None:
     assert (entry.flops_before, entry.flops_after) == (2 * 5 * 70, 2 * 5 * 12)
 
 
+def test_the_flops_of_what_is_folded_twice_are_in_its_last_entry() -> None:
+    model = nn.Sequential(nn.Linear(4, 10), nn.Linear(10, 9), nn.Linear(9, 3))
+    _, report = collapse(model, example=(torch.rand(5, 4),))
+    figures = [(entry.flops_before, entry.flops_after) for entry in report.layers]
+    assert figures == [(None, None), (2 * 5 * (40 + 90 + 27), 2 * 5 * 12)]
+
+
 def test_a_function_can_make_the_example_call() -> None:
     model = nn.ModuleDict({"only": nn.Sequential(nn.Linear(4, 10), nn.Linear(10, 3))})
     _, report = collapse(model, example=lambda module: module["only"](torch.rand(1, 4)))

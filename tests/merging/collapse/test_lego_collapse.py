@@ -309,3 +309,37 @@ def test_dropout_of_an_encoder_is_kept() -> None:
     block = small_block("a").train()
     block.encoder = nn.Sequential(block.encoder, nn.Dropout(0.5))
     assert any(isinstance(module, nn.Dropout) and module.training for module in collapse(block)[0].modules())
+
+
+class Doubled(LegoBlock):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(values)
+
+
+def test_a_block_with_another_forward_is_refused() -> None:
+    block = small_block("a")
+    block.__class__ = Doubled
+    with pytest.raises(UnsupportedModuleError, match="its forward is not that of LegoBlock"):
+        collapse(block)
+
+
+@pytest.mark.parametrize("path", ["", "layers.0.attention", "head.linear"])
+def test_a_hook_on_what_is_taken_apart_is_refused(path: str) -> None:
+    block = small_block("a")
+    block.get_submodule(path).register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    with pytest.raises(UnsupportedModuleError, match="a hook sees values"):
+        collapse(block)
+
+
+def test_a_hook_on_the_encoder_is_kept() -> None:
+    block, values = small_block("a"), small_inputs()["a"]
+    block.encoder.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    assert relative_error(collapse(block)[0](values), block(values)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["sum", "stack"])
+def test_a_merged_model_with_a_hook_is_refused(kind: str) -> None:
+    model = collapsible(kind)
+    model.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    with pytest.raises(UnsupportedModuleError, match="a hook sees values"):
+        collapse(model)
