@@ -110,6 +110,7 @@ def test_the_merge_step_proves_both_the_weights_and_the_blocks(bundles):
         "float64, only flower",
         "float64, only note",
         "float64, only flower+note",
+        "golden probes, merge.reference to merge",
     ]
 
 

@@ -27,7 +27,7 @@ def flops_by_module(model: nn.Module, example: Example) -> dict[str, int]:
         model: on the device of the example.
         example: see `Example`.
     """
-    model, counts = copy.deepcopy(model).eval(), Counter[str]()
+    model, counts = copy.deepcopy(model).eval().requires_grad_(False), Counter[str]()
     with torch.no_grad(), _plain_attention(), FlopCounterMode(display=False) as counter:
         for path, module in model.named_modules():
             _count_calls(module, path, counts, counter)
