@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from onepath.cli.tables import examples
+
+if TYPE_CHECKING:
+    from onepath.contract.bundle import Bundle
+    from onepath.contract.deployment import Deployment
 
 EXAMPLES = examples(
     "onepath deploy build/digits --repository build/model_repository",
@@ -85,7 +89,6 @@ def command(  # noqa: PLR0913 - each parameter is an option
     from onepath.contract.signatures import require_signature as check_signature
     from onepath.server.repository import deploy
     from onepath.server.settings import DeploySettings
-    from onepath.tuning.elsewhere import measured_elsewhere
 
     options = {
         "precision": precision and precision.value,
@@ -100,7 +103,12 @@ def command(  # noqa: PLR0913 - each parameter is an option
     opened = open_bundle(bundle_path(bundle))
     if require_signature is not None:
         check_signature(opened, require_signature)
-    deployment = deploy(opened, repository, given)
+    _tell(deploy(opened, repository, given), opened, repository)
+
+
+def _tell(deployment: Deployment, opened: Bundle, repository: Path) -> None:
+    from onepath.tuning.elsewhere import measured_elsewhere
+
     deployed = f"{deployment.front_door} {opened.short_id} in {deployment.settings['precision']}"
     typer.echo(f"deployed {deployed} to {repository}")
     for model in deployment.models:

@@ -57,7 +57,8 @@ def assemble(name: str, recipe: Recipe, sources: Sources, rows: RowSource) -> As
     names = [each for _, each in models_of(bundle)]
     answers: Answers = {}
     if isinstance(bundle, MergedBundle):
-        merge = _Merge(bundle, model, sources, source)
+        blocks = {modality: sources.block(modality, bundle.blocks) for modality in source.names}
+        merge = _Merge(bundle, model, blocks, source)
         answers = merge.answers(recipe)
         proof = proved_on_probes(merge.proof(recipe), answers, MERGE_REFERENCE, "merge")
         proofs = sources.merge_step(names, model, proof)
@@ -120,23 +121,19 @@ class _Merge:
 
     bundle: MergedBundle
     model: nn.Module
-    sources: Sources
+    blocks: Mapping[str, nn.Module]
     source: RowSource
 
-    @property
-    def _blocks(self) -> dict[str, nn.Module]:
-        return {modality: self.sources.block(modality, self.bundle.blocks) for modality in self.source.names}
-
     def _of(self, names: Sequence[str]) -> nn.Module:
-        return merge_blocks({name: self._blocks[name] for name in names}, self.bundle)
+        return merge_blocks({name: self.blocks[name] for name in names}, self.bundle)
 
     def proof(self, recipe: Recipe) -> ProofStep:
         tolerance = recipe.tolerances.merge
-        return prove_merge(self.model, self._blocks, self._of, source=self.source, tolerance=tolerance)
+        return prove_merge(self.model, self.blocks, self._of, source=self.source, tolerance=tolerance)
 
     def answers(self, recipe: Recipe) -> Answers:
         per_pattern = recipe.export.probes_per_pattern
-        return merge_answers(self.model, self._blocks, self._of, source=self.source, per_pattern=per_pattern)
+        return merge_answers(self.model, self.blocks, self._of, source=self.source, per_pattern=per_pattern)
 
 
 def merge_blocks(blocks: Mapping[str, nn.Module], bundle: MergedBundle) -> nn.Module:

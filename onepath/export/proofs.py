@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
+from onepath.contract.distances import largest
 from onepath.contract.errors import ParityError
 from onepath.contract.proofs import Measurement
 
@@ -89,15 +90,15 @@ def _if_not_finite(expected: Arrays) -> str:
 def _largest_difference(expected: Arrays, found: Arrays, *, relative: bool) -> float:
     if not expected or list(expected) != list(found):
         return float("inf")
-    largest = 0.0
+    worst = 0.0
     for name, reference in expected.items():
         if reference.shape != found[name].shape or reference.size == 0:
             return float("inf")
         wide = reference.astype(np.float64)
-        scale = max(1.0, float(np.abs(wide).max())) if relative else 1.0
+        scale = largest(reference) if relative else 1.0
         difference = np.abs(wide - found[name].astype(np.float64)) / scale
-        largest = max(largest, float("inf") if np.isnan(difference).any() else float(difference.max()))
-    return largest
+        worst = max(worst, float("inf") if np.isnan(difference).any() else float(difference.max()))
+    return worst
 
 
 def safetensors_from_model(model: nn.Module) -> bytes:
