@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from onepath.export.precision.gates import PrecisionGate, PrecisionGates
-from precision_vit import FP32, INT8, ON_THE_FLY, PLAIN, STATIC, TWO_PATH, ratio
+from onepath.export.precision.speed import median_interval
+from precision_vit import FP32, INT8, ON_THE_FLY, PLAIN, STATIC, TWO_PATH, ratios
 
 PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
 Record = Mapping[str, Any]  # JSON
@@ -87,22 +88,34 @@ def _vit_lines(record: Record) -> list[str]:
         "## ViT-B/16",
         "",
         "Random weights, an auxiliary's attached to its 48 linear layers, 224 × 224 pixels out of uint8 images.",
-        "Median wall time in ms; the forms take turns in a random order, so the ratios, medians over rounds, are of",
-        "one run. *Two products* is the two-path model as it is written down: the input by each weight, and the sum",
-        "of both results. Random weights say nothing of accuracy.",
+        "Median wall time in ms; the forms take turns in a random order, so the ratios are of one run: the median over",
+        "rounds, with its 95 % interval. *Two products* is the two-path model as it is written down: the input by each",
+        "weight, and the sum of both results. Random weights say nothing of accuracy.",
     ]
     for threads, batches in record["wall_ms"].items():
         lines += ["", f"### {threads}", "", *_table(["", *batches])]
         for form in _FORMS:
             lines.append(_row([form, *(f"{statistics.median(times[form]):.0f}" for times in batches.values())]))
         lines += ["", *_table(["times as fast", *batches])]
-        for slow, fast in ((PLAIN, INT8), (TWO_PATH, INT8), (TWO_PATH, PLAIN), (PLAIN, FP32)):
-            cells = [f"{ratio(times, slow, fast):.2f}" for times in batches.values()]
+        for slow, fast in ((PLAIN, INT8), (TWO_PATH, INT8), (ON_THE_FLY, INT8), (TWO_PATH, PLAIN), (PLAIN, FP32)):
+            cells = [_ratio_words(ratios(times, slow, fast)) for times in batches.values()]
             lines.append(_row([f"{fast}, against {slow}", *cells]))
-    limits = [f"{name}: {each['ratio']:.2f}, at least {each['limit']:g}" for name, each in record["limits"].items()]
+    limits = [
+        f"{name}: {each['ratio']:.2f} ({_ends(each['interval'])}), at least {each['limit']:g}"
+        for name, each in record["limits"].items()
+    ]
     sizes = ", ".join(f"{form} {size / 2**20:.0f} MiB" for form, size in record["size_bytes"].items())
     held = "Limits set before measuring, of one thread" if record["limits_apply"] else _NO_LIMITS
     return [*lines, "", f"{held} – {'; '.join(limits)}.", "", f"Sizes: {sizes}.", "", _origin(record)]
+
+
+def _ratio_words(found: Sequence[float]) -> str:
+    return f"{statistics.median(found):.2f} ({_ends(median_interval(list(found)))})"
+
+
+def _ends(interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{low:.2f} to {high:.2f}"
 
 
 _NO_LIMITS = "This CPU has neither VNNI nor AMX, so that no limit applies"
@@ -159,8 +172,7 @@ def _gate_result_lines(gate: Record) -> list[str]:
 
 
 def _speed_words(each: Record) -> str:
-    low, high = each["interval"]
-    return f"{each['ratio']:.2f} × ({low:.2f} to {high:.2f}) at batch {each['rows']}"
+    return f"{each['ratio']:.2f} × ({_ends(each['interval'])}) at batch {each['rows']}"
 
 
 def _origin(record: Record) -> str:
