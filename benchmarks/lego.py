@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from onepath.contract.tensors import TensorSpec, state_name
 from onepath.export.collapse import collapse
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from onepath.merging.encoders import AttentionMIL, SelfNormalizingNetwork
 from onepath.merging.lego import LegoBlock, LegoMerge, LegoSettings
 from paired import median_ratio, save, thread_seconds

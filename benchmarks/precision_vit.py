@@ -19,15 +19,15 @@ from torch.nn import functional
 
 from onepath.contract.presence import PRESENT
 from onepath.contract.tensors import TensorSpec, state_name
+from onepath.export.bundles.single import SingleModality
 from onepath.export.collapse import collapse
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.passes import PASSES
 from onepath.export.precision.int8 import DYNAMIC_PRODUCTS, STATIC_PRODUCTS, dynamic_int8, static_int8
 from onepath.export.precision.nodes import name_nodes, weighted_products
 from onepath.export.proofs import Batch
-from onepath.export.single import SingleModality
 from onepath.merging.presets import PATHWAY_LAYERS, image_preset
 from onepath.merging.reparameterization import reparameterize
 

@@ -9,7 +9,8 @@ from onepath.contract.errors import OnepathError, RecipeError
 from onepath.contract.graphs import Precision
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.contract.writing import check_place
-from onepath.export.bundling import STEPS, make_bundle
+from onepath.export.bundles.bundling import STEPS, make_bundle
+from onepath.export.bundles.sources import Sources
 from onepath.export.held_out_rows import rows_from_file
 from onepath.export.models import MadeModel, models_from_recipe
 from onepath.export.progress import Progress
@@ -17,7 +18,6 @@ from onepath.export.recipe import Recipe, recipe_from_file
 from onepath.export.recipe.code import folder_on_path
 from onepath.export.recipe.gate_problems import gates_problems
 from onepath.export.rows import RowSource, check_rows
-from onepath.export.sources import Sources
 from onepath.export.training_code import train_from_file
 from onepath.modalities import settings_in_full, tensor_from_settings
 

@@ -10,7 +10,7 @@ import yaml
 from onepath.contract.bundle import open_bundle
 from onepath.contract.errors import BundleIntegrityError, UnsupportedModuleError
 from onepath.export.build import build
-from onepath.export.graph import onnx_file_from_graph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from onepath.export.progress import SilentProgress
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.server.repository import deploy

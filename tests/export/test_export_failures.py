@@ -14,8 +14,8 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.diagnosis.causes import cause_in_words
 from onepath.export.diagnosis.element_types import Origin, check_file
 from onepath.export.diagnosis.lines import SourceLine
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from tests.export import toy
 
 

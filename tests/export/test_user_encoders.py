@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everyone names it
 
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from tests.export import toy
 
 

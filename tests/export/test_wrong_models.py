@@ -12,8 +12,8 @@ from onnx import numpy_helper
 from onepath.contract.errors import ParityError
 from onepath.contract.manifest import ModalityEntry
 from onepath.export.collapse import collapse
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.onnx_file import onnx_file_from_model
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.onnx_file import onnx_file_from_model
 from onepath.export.proofs import Batch, compare
 from onepath.export.proving import prove_collapse, prove_merge, prove_onnx
 from onepath.export.proving.onnx_parity import parity_batches

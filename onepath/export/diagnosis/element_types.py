@@ -14,7 +14,7 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.diagnosis.lines import SourceLine
 from onepath.export.diagnosis.lint import origin_of_node
 from onepath.export.diagnosis.parts import WHOLE
-from onepath.export.graph_parts import nodes_of
+from onepath.export.graphs.parts import nodes_of
 
 _UNSUPPORTED = re.compile(r"op_type:(\w+), node name: ([^)]*)\): .*has unsupported type: tensor\((\w+)\)")
 

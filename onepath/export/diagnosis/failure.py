@@ -15,7 +15,7 @@ from onepath.contract.errors import OnepathError, UnsupportedModuleError
 from onepath.export.diagnosis.causes import MUTATION, NOT_RUN, RECURRENT, TRAINING, cause_in_words
 from onepath.export.diagnosis.lines import SourceLine, innermost_own, line_from_trace
 from onepath.export.diagnosis.parts import part_in_words
-from onepath.export.dispatch import PresenceGraph
+from onepath.export.graphs.dispatch import PresenceGraph
 
 _RECURRENT_NETWORKS = tuple(f"{nn.LSTM.__module__}.{kind.__name__}" for kind in (nn.LSTM, nn.GRU))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onepath.export.graph_parts import nodes_of, subgraphs_of, tensors_of, weights_of
+from onepath.export.graphs.parts import nodes_of, subgraphs_of, tensors_of, weights_of
 
 _MOVING = """
     Cast CastLike Clip Concat DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Max MaxPool Min Neg

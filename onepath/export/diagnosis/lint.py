@@ -21,7 +21,7 @@ from onepath.export.diagnosis.causes import UNROLLED
 from onepath.export.diagnosis.infinities import infinities_that_meet
 from onepath.export.diagnosis.lines import SourceLine, line_from_trace
 from onepath.export.diagnosis.parts import WHOLE, part_in_words
-from onepath.export.graph_parts import nodes_of, tensors_of, weights_of
+from onepath.export.graphs.parts import nodes_of, tensors_of, weights_of
 
 _TRACE = "pkg.torch.onnx.stack_trace"  # where torch's exporter keeps what a node comes from
 _NAMES = "pkg.torch.onnx.name_scopes"

@@ -23,7 +23,7 @@ from onepath.export.engine.parity import batches_of, prove_engine, run_parts
 from onepath.export.engine.products import products_of
 from onepath.export.engine.recording import add_engine, entry_of_engine, notes_of, proof_of_engine
 from onepath.export.engine.split import split_graph
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 
 Say = Callable[[str], None]
 """Told of each stage, in words."""

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants_ir
 
-from onepath.export.graph_parts import weights_of
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
+from onepath.export.graphs.parts import weights_of
 from onepath.export.passes.rewriting import rewritten
 
 _ANY_SIZE_BYTES = 1 << 62

@@ -10,7 +10,7 @@ from onnxscript.rewriter import RewritePass, RewriteRule
 from onnxscript.rewriter.rules import common as rules
 from onnxscript.rewriter.rules.fusion import _layer_norm
 
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.passes.gelu import gelu_rules
 from onepath.export.passes.rewriting import rewritten
 

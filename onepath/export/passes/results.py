@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onepath.contract.proofs import ProofStep
-from onepath.export.graph_parts import nodes_of
-from onepath.export.onnx_file import OnnxFile, weight_bytes
+from onepath.export.graphs.onnx_file import OnnxFile, weight_bytes
+from onepath.export.graphs.parts import nodes_of
 
 _MORE_BYTES = 1.01  # a folded constant may be larger than what it came from
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from onepath.export.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
+from onepath.export.graphs.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
 
 
 def rewritten(file: OnnxFile, path: Path, change: Callable[[ir.Model], None]) -> OnnxFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 from onepath.contract.errors import OnepathError, ParityError
 from onepath.contract.proofs import Measurement, ProofStep
 from onepath.export.diagnosis import check_graph_is_clean
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.passes.results import GraphPass, GraphSize, PassResult, pays, size_of
 from onepath.export.targets import TargetProfile, check_graph
 

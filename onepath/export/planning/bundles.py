@@ -9,16 +9,16 @@ from typing import cast
 from torch import nn
 
 from onepath.contract.presence import pattern_name, patterns
-from onepath.export.assemble import merge_blocks, model_of_bundle
+from onepath.export.bundles.assembled import merge_blocks, model_of_bundle
+from onepath.export.bundles.outputs import outputs_of_graph
+from onepath.export.bundles.sources import Sources, merges_behind
 from onepath.export.collapse import collapse
-from onepath.export.dispatch import PresenceGraph
+from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.models import MadeModel
-from onepath.export.outputs import outputs_of_graph
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import BundleRecipe, EncoderBundle, FusedBundle, MergedBundle, models_of
 from onepath.export.recipe.names import encoded_modality
 from onepath.export.rows import RowSource
-from onepath.export.sources import Sources, merges_behind
 from onepath.export.trained import Trained
 from onepath.merging.multimodal import MultimodalModel
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from onepath.export.build import entries_from_recipe
+from onepath.export.bundles.sources import finite
 from onepath.export.collapse.report import stored_numbers
 from onepath.export.held_out_rows import rows_from_file
 from onepath.export.models import models_from_recipe
@@ -19,7 +20,6 @@ from onepath.export.planning.merges import PlannedMerge, planned_merges
 from onepath.export.recipe import Recipe, recipe_from_file
 from onepath.export.recipe.code import folder_on_path
 from onepath.export.rows import RowSource, check_rows
-from onepath.export.sources import finite
 from onepath.export.training_code import check_without_parents, takes_parents
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.precision.forms import Form, forms_of
 from onepath.export.precision.gates import PrecisionGate, PrecisionGates
 from onepath.export.precision.harm import Group, by_harm, groups_of, to_leave_out

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 from onepath.export.precision.gemm import matmul_from_gemm
 from onepath.export.precision.nodes import name_nodes
 from onepath.export.proofs import Batch

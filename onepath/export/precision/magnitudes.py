@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 from onepath.export.precision.sessions import run_from_graph
 from onepath.export.proofs import Batch
 

@@ -12,7 +12,7 @@ import onnx
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.graphs import Precision
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 from onepath.export.precision.element_types import element_types
 from onepath.export.precision.forms import Form
 from onepath.export.precision.held_out import Split, calibration_batches

@@ -10,11 +10,11 @@ from typing import Any
 
 import onnxruntime as ort
 
+from onepath.export.bundles.sources import finite
 from onepath.export.precision.attempts import Attempt
 from onepath.export.precision.held_out import Split
 from onepath.export.precision.judging import INTERVALS, Judgement
 from onepath.export.precision.speed import Speed
-from onepath.export.sources import finite
 
 NOTES = {
     "intervals": INTERVALS,

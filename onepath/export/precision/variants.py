@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.proofs import ProofStep
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.precision.attempts import Attempt, Bench, best_of, effective
 from onepath.export.precision.gates import PrecisionGates
 from onepath.export.precision.held_out import HeldOut

@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.proofs import Measurement, ProofStep
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.proofs import Arrays, Batch, compare, digest_from_model
 from onepath.export.proving.running import row_by_row, run_graph, titled
 from onepath.export.proving.sessions import GraphSession

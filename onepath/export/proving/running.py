@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onepath.contract.presence import PRESENT
 from onepath.contract.tensors import PRESENCE, ROW_STATUS
-from onepath.export.dispatch import PresenceGraph
+from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.proofs import Arrays, Batch
 from onepath.export.rows import RowSource
 from onepath.merging.multimodal import MultimodalModel, run_dense

@@ -7,7 +7,7 @@ from types import TracebackType
 import onnxruntime as ort
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.proofs import Arrays, Batch
 from onepath.export.rows import feeds_from_batch
 

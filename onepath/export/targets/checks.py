@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.yaml_files import yaml_from_file
-from onepath.export.graph_parts import nodes_of
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
+from onepath.export.graphs.parts import nodes_of
 from onepath.export.targets.profiles import TargetProfile
 from onepath.export.targets.versions import check_ir_version, check_opset
 

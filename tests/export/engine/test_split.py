@@ -12,9 +12,9 @@ import pytest
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.tensors import TensorSpec
 from onepath.export.collapse import collapse
-from onepath.export.dispatch import PresenceGraph
 from onepath.export.engine.split import split_graph
-from onepath.export.graph import onnx_file_from_graph
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from onepath.merging.lego import LegoMerge
 from tests.export.engine.dispatched import graph_text
 from tests.server.bundles import IMAGE_WEIGHT, scores

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.manifest import ModalityEntry
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.precision.held_out import HeldOut
 from onepath.export.rows import RowSource
 from onepath.modalities import settings_in_full, tensor_from_settings

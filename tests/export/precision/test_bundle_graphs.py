@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from onepath.export.graph_chain import GraphChain
+from onepath.export.bundles.graph_chain import GraphChain
+from onepath.export.bundles.precisions import precisions_of_graph
 from onepath.export.precision.gates import PrecisionGate, PrecisionGates
 from onepath.export.precision.sessions import run_from_graph
 from onepath.export.precision.variants import REPORT
-from onepath.export.precisions import precisions_of_graph
 from onepath.export.proving import answers_in_runs
 from onepath.export.recipe import recipe_from_file
 from onepath.export.recipe.precision import WantedGraph

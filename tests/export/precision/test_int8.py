@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onepath.contract.digests import sha256_from_file
-from onepath.export.onnx_file import onnx_file_from_model
+from onepath.export.graphs.onnx_file import onnx_file_from_model
 from onepath.export.precision.held_out import calibration_batches
 from onepath.export.precision.int8 import dynamic_int8, static_int8
 from onepath.export.precision.nodes import owners, weighted_products

@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 from scipy import stats
 
-from onepath.export.onnx_file import onnx_file_from_model
+from onepath.export.graphs.onnx_file import onnx_file_from_model
 from onepath.export.precision.gates import PrecisionGate, PrecisionGates
 from onepath.export.precision.held_out import Answered, answers, calibration_batches, split_rows
 from onepath.export.precision.int8 import dynamic_int8

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onepath.export.onnx_file import onnx_file_from_model
+from onepath.export.graphs.onnx_file import onnx_file_from_model
 from onepath.export.precision.element_types import element_types
 from onepath.export.precision.low_nodes import low_nodes
 from onepath.export.precision.lowering import emulate, lower

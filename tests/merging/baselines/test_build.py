@@ -9,7 +9,7 @@ import torch
 
 from onepath.contract.tensors import state_name
 from onepath.export.build import build
-from onepath.export.dispatch import PresenceGraph
+from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.progress import SilentProgress
 from tests.merging.baselines.small_baselines import MAKERS, baseline, inputs, settled
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from onepath.contract.tensors import TensorSpec
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
-from onepath.export.single import SingleModality
+from onepath.export.bundles.single import SingleModality
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from tests.merging.presets.small_presets import CLASSES, MAKERS, small_model, values_of
 
 MODALITIES = sorted(MAKERS)

@@ -9,8 +9,8 @@ import yaml
 
 from onepath.export.recipe.schema import recipe_schema
 
-ROOT = Path(__file__).parents[2]
-RECIPES = sorted([*ROOT.glob("export/*/recipe.yaml"), *Path(__file__).parent.glob("*_recipe/recipe.yaml")])
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted([*ROOT.glob("export/*/recipe.yaml"), *Path(__file__).parents[1].glob("*_recipe/recipe.yaml")])
 SCHEMA = recipe_schema()
 TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict, "array": list}
 
@@ -106,6 +106,6 @@ def test_every_recipe_of_the_project_fits(path):
     ],
 )
 def test_a_recipe_that_the_reader_refuses_does_not_fit(change):
-    soup = yaml.safe_load((Path(__file__).parent / "soup_recipe" / "recipe.yaml").read_text())
+    soup = yaml.safe_load((Path(__file__).parents[1] / "soup_recipe" / "recipe.yaml").read_text())
     assert fits(soup, SCHEMA)
     assert not fits(soup | change, SCHEMA)

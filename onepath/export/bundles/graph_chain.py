@@ -15,9 +15,9 @@ from onepath.contract.graphs import GraphEntry
 from onepath.contract.proofs import ProofStep
 from onepath.contract.stages import SERVED
 from onepath.contract.tensors import TensorSpec
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.passes import PASSES, PassResult, run_passes
 from onepath.export.progress import Steps
 from onepath.export.proofs import Batch

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from onepath.export.dispatch import PresenceGraph, RowDispatch
+from onepath.export.graphs.dispatch import PresenceGraph, RowDispatch
 from tests.export import toy
 
 

@@ -20,7 +20,7 @@ from onepath.merging.presets import (
 )
 from onepath.training.pathway import PathwaySettings
 
-EXPORT = Path(__file__).parents[2] / "export"
+EXPORT = Path(__file__).parents[3] / "export"
 DIGITS = [str(digit) for digit in range(10)]
 
 

@@ -13,8 +13,8 @@ from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.proofs import ProofStep
 from onepath.contract.writing import Content
-from onepath.export.graph_chain import GraphChain
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.bundles.graph_chain import GraphChain
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.precision.held_out import HeldOut
 from onepath.export.precision.report import report_without
 from onepath.export.precision.variants import REPORT, Variant, precision_variants

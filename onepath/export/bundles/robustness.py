@@ -9,14 +9,14 @@ from typing import Any
 from torch import nn
 
 from onepath.contract.robustness import RobustnessReport
-from onepath.export.assemble import Assembled
+from onepath.export.bundles.assembled import Assembled
+from onepath.export.bundles.precisions import Precisions
+from onepath.export.bundles.sources import Sources
 from onepath.export.precision.making import EMULATED
-from onepath.export.precisions import Precisions
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import MergedBundle
 from onepath.export.recipe.gates import named_patterns
 from onepath.export.robustness import ReportSettings, check_gates, files_of_report, robustness_report
-from onepath.export.sources import Sources
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from onepath.contract.errors import RecipeError
 from onepath.contract.manifest import AbsentRule, ModalityEntry
 from onepath.contract.proofs import ProofStep
 from onepath.contract.stages import MERGE_REFERENCE
+from onepath.export.bundles.single import SingleModality
+from onepath.export.bundles.sources import Sources
 from onepath.export.models.fit import fused_misfit
 from onepath.export.proving import merge_answers, prove_merge, proved_on_probes, width_of_logits
 from onepath.export.recipe import Recipe
@@ -20,8 +22,6 @@ from onepath.export.recipe.bundles import EncoderBundle, FusedBundle, MergedBund
 from onepath.export.recipe.code import run_code
 from onepath.export.recipe.names import encoded_modality
 from onepath.export.rows import RowSource
-from onepath.export.single import SingleModality
-from onepath.export.sources import Sources
 from onepath.merging.lego import LegoMerge
 
 

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model, weight_bytes
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model, weight_bytes
 
 GRAPH = """
 <ir_version: 10, opset_import: ["": 20], producer_name: "tests">

@@ -3,8 +3,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
 from tests.export import toy
 
 SETTINGS = {"outputs": ["scores"], "opset": 20, "ir_version": 10}

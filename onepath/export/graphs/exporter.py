@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec, state_name
 from onepath.export.diagnosis import check_file, check_graph_is_clean, origins_of, refusal_from_failure
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.masked_attention import without_nan_guards
-from onepath.export.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.masked_attention import without_nan_guards
+from onepath.export.graphs.onnx_file import EXTERNAL_OVER_BYTES, OnnxFile, cleaned, onnx_file_from_model
 
 ROWS = "rows"
 """The name of the symbolic first dimension of every input and output."""

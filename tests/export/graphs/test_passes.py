@@ -11,7 +11,7 @@ import pytest
 
 from onepath.contract.errors import ParityError
 from onepath.contract.proofs import Measurement
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 from onepath.export.passes import PASSES, GraphPass, GraphSize, fold, fuse, pays, run_passes
 from onepath.export.targets import targets_from_names
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.manifest import ModalityEntry
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph import onnx_file_from_graph
-from onepath.export.onnx_file import OnnxFile, onnx_file_from_model
+from onepath.export.graphs.dispatch import PresenceGraph
+from onepath.export.graphs.exporter import onnx_file_from_graph
+from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 from onepath.export.proving.onnx_parity import parity_batches, prove_onnx, prove_pass
 from onepath.export.proving.sessions import GraphSession
 from onepath.export.rows import RowSource

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from onepath.contract.digests import joined_digest, sha256_from_file
-from onepath.export.graph_parts import nodes_of, weights_of
+from onepath.export.graphs.parts import nodes_of, weights_of
 
 EXTERNAL_OVER_BYTES = (2 << 30) - (64 << 20)
 """Weights of more bytes go to a file of their own: one protobuf message holds less than 2 GiB."""

@@ -13,9 +13,9 @@ from onepath.export.planning import plan_from_file
 from onepath.export.recipe import recipe_from_file
 from onepath.export.recipe.code import folder_on_path, module_from_file
 from onepath.export.recipe.merges import CrossModalMerge
-from tests.export.test_recipe_schema import SCHEMA, fits
+from tests.export.recipe.test_recipe_schema import SCHEMA, fits
 
-PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
 def examples(language):

@@ -3,7 +3,7 @@ import onnx.parser
 import pytest
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.onnx_file import OnnxFile
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.recipe.targets import target_problems
 from onepath.export.targets import DEFAULT_TARGETS, check_graph, known_targets, targets_from_names, versions_for
 

@@ -18,19 +18,19 @@ from onepath.contract.proofs import ProofStep
 from onepath.contract.stages import COLLAPSE_REFERENCE, SERVED
 from onepath.contract.tensors import TensorSpec
 from onepath.contract.writing import Content
-from onepath.export.assemble import Assembled
-from onepath.export.dispatch import PresenceGraph
-from onepath.export.graph_chain import GraphChain, proved_graph
-from onepath.export.outputs import outputs_of_graph
-from onepath.export.precisions import Precisions, precisions_of_graph
+from onepath.export.bundles.assembled import Assembled
+from onepath.export.bundles.graph_chain import GraphChain, proved_graph
+from onepath.export.bundles.outputs import outputs_of_graph
+from onepath.export.bundles.precisions import Precisions, precisions_of_graph
+from onepath.export.bundles.robustness import robustness_of_bundle
+from onepath.export.bundles.sources import Sources, finite
+from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.progress import Steps
 from onepath.export.proofs import Batch
 from onepath.export.proving import first_output, probe_batch, probe_rows, prove_collapse, run_graph
 from onepath.export.proving.collapse import Collapsed
 from onepath.export.recipe import Recipe
-from onepath.export.robust import robustness_of_bundle
 from onepath.export.rows import RowSource
-from onepath.export.sources import Sources, finite
 from onepath.merging.multimodal import MultimodalModel
 
 WEIGHTS = "weights/model.safetensors"

@@ -4,7 +4,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from onepath.export.masked_attention import without_nan_guards
+from onepath.export.graphs.masked_attention import without_nan_guards
 
 LOWEST = float(np.finfo(np.float32).min)
 BODY = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onepath.contract.errors import RecipeError
 from onepath.contract.tensors import PRESENCE, ROW_STATUS, TensorSpec
-from onepath.export.dispatch import PresenceGraph
+from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.proving import run_graph
 from onepath.export.recipe import Recipe
 from onepath.export.rows import RowSource

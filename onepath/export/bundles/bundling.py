@@ -13,14 +13,14 @@ from onepath.contract.answers import ANSWERS
 from onepath.contract.bundle import Bundle
 from onepath.contract.manifest import FileEntry, Manifest
 from onepath.contract.writing import write_bundle
-from onepath.export.assemble import Assembled, assemble
+from onepath.export.bundles.assembled import Assembled, assemble
+from onepath.export.bundles.exporting import PROBES, WEIGHTS, Exported, export_model
+from onepath.export.bundles.sources import Sources
 from onepath.export.diagnosis import failures_told_by_line
-from onepath.export.exporting import PROBES, WEIGHTS, Exported, export_model
 from onepath.export.progress import Stage, Steps
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.bundles import models_of
 from onepath.export.rows import RowSource
-from onepath.export.sources import Sources
 
 STEPS = 8
 """How many steps `make_bundle` reports."""

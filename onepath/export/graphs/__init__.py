@@ -1,0 +1,1 @@
+"""ONNX from torch: row dispatch inside the graph, the exporter, and graphs on disk."""
