@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import statistics
 import time
@@ -13,6 +12,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from onepath.contract.processor import this_processor
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,11 +48,8 @@ def median_ratio(seconds: Mapping[str, list[float]], name: str, reference: str) 
 
 def machine() -> dict[str, str]:
     """Return the processor, cores, system and the versions that matter."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
     tools = {name: version(name) for name in ("onepath", "numpy", "onnxruntime", "torch")}
-    return {"cpu": names[0] if names else platform.machine(), "cores": str(os.cpu_count()), **tools}
+    return {"cpu": this_processor().name, "cores": str(os.cpu_count()), **tools}
 
 
 def save(name: str, figures: Mapping[str, Any]) -> None:  # figures: JSON

@@ -10,11 +10,11 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import precision_digits
 import precision_vit
+from onepath.contract.processor import this_processor
 from onepath.export.precision.speed import median_interval
 from paired import RESULTS, save
 from precision_page import PAGE, page
@@ -48,7 +48,7 @@ def vit() -> dict[str, Any]:  # JSON
         found = ratios(times[batch], form, INT8)
         figures = {"ratio": statistics.median(found), "interval": median_interval(found), "limit": limit}
         limits[f"int8 at {batch} against {form}"] = figures
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    flags = this_processor().flags
     return {**record, "limits": limits, "limits_apply": any(flag in flags for flag in _FAST_INT8)}
 
 

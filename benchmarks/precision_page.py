@@ -43,10 +43,10 @@ weights miss the fast kernels and gain nothing. `dynamic` takes the range of act
 runs, so that a row's last digits depend on its company, and one row far outside the data can spoil the answers of
 its whole batch; `static` takes it from held-out rows, and keeps a row's answer its own: ask for it where callers may
 send what they like, such as numbers without bounds. `auto` tries both and keeps the faster one that passes,
-`static` where they are about even. Convolutions are quantised in the static form alone. Where the gate fails, each
-product is computed in int8 alone to find those that it harms most (a spectrum before a logarithm, the logits), and
-these stay in float32. On a CPU without VNNI, sums of uint8 by int8 products can saturate: build where you serve, or
-mind the golden probes.
+`static` unless the other is 1.1 × as fast. Convolutions are quantised in the static form alone. Where the gate
+fails, each product is computed in int8 alone to find those that it harms most (a spectrum before a logarithm, the
+logits), and these stay in float32. On a CPU without VNNI, sums of uint8 by int8 products can saturate: build where
+you serve, or mind the golden probes.
 
 **bf16 and fp16** are written into the graph, because TensorRT 11 has no flags for them: products, and what is
 element-wise between two of them, with `Cast` on every edge that crosses. Norms, softmax, reductions, what leads
@@ -61,8 +61,9 @@ another under `tolerances.precision`. Every limit holds for every presence patte
 limit."""
 
 _PAYS = """**It pays** where paired, interleaved timings on the machine that it is meant for (a CPU for int8, a GPU
-for 16 bits) resolve a gain at batch 1 or at the largest batch, and a loss at neither. One that passes and does
-not pay, or could not be timed, stays in the bundle as a variant that `onepath deploy --precision` can ask for.
+for 16 bits) resolve a gain at batch 1 or at the largest batch, and a loss at neither, and the mean of both is 1.05 ×
+at least. One that passes and does not pay, or could not be timed, stays in the bundle as a variant that
+`onepath deploy --precision` can ask for; to a CPU, a graph with bf16 in it is not deployed.
 `reports/precision.json` in the bundle has every attempt, figure and reason."""
 
 

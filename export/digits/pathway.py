@@ -18,7 +18,7 @@ def attach_pathway(image: DigitEncoder, audio: DigitEncoder) -> Plan:
     layers = {
         f"blocks.{block}.{layer}": f"blocks.{block}.{layer}" for block in range(_depth(audio)) for layer in LAYERS
     }
-    return reparameterize(image.trunk, audio.trunk, layers=layers)
+    return reparameterize(image.trunk, audio.trunk, layers=layers, name="audio")
 
 
 def scales_of(image: DigitEncoder) -> dict[str, float]:

@@ -81,3 +81,5 @@ def _print_robustness(bundle: Bundle) -> None:
     if report is not None:
         title = f"{bundle.manifest.name}: with each presence pattern, {report.rows} held-out rows"
         print_table(title, table_headings(report), table_rows(report))
+        for modality, why in report.encoders_left_out.items():
+            typer.echo(f"{modality}: not compared with its encoder alone, since {why}")

@@ -7,14 +7,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from onepath.cli.cells import print_if_any, settings_text, value_text, wrapped
-from onepath.cli.tables import bundle_size, print_table, size_text
+from onepath.cli.tables import bundle_size, print_table, size_text, tolerance_text
 from onepath.contract.bundle import SIGNATURE, Bundle
 from onepath.contract.manifest import Manifest, ModalityEntry
 from onepath.contract.stages import CAST, COLLAPSE_REFERENCE, MERGE_REFERENCE, SERVED
 
 _FACT_COLUMNS = 64
 _STAGES = {
-    MERGE_REFERENCE: "merging only the blocks of a row's modalities, float64",
+    MERGE_REFERENCE: "the merge made again, of a row's own blocks alone, float64",
     "merge": "the merged model, float64",
     COLLAPSE_REFERENCE: "the model of several paths, float64",
     "collapse": "the collapsed model, float64",
@@ -60,7 +60,7 @@ def _signature_text(bundle: Bundle, signer: str | None) -> str:
         return f"none: there is no {SIGNATURE}"
     if signer is not None:
         return f"valid: by the key {signature.key_id[:16]} of {signer}"
-    return f"by the key {signature.key_id[:16]}, not checked: give --signed-by PUBLIC_KEY"
+    return f"by the key {signature.key_id[:16]}, not checked: give --require-signature KEY"
 
 
 def print_graphs(manifest: Manifest) -> None:
@@ -150,13 +150,13 @@ def print_measurements(manifest: Manifest) -> None:
     """Print every comparison of the proof chain."""
     rows = [
         (
-            *(proof.step, wrapped(each.inputs, 44), each.metric),
-            *(f"{each.error:.1e}", f"{each.tolerance:.0e}"),
+            *(proof.step, wrapped(each.inputs, 38), each.metric, each.computed_in),
+            *(f"{each.error:.1e}", tolerance_text(each.tolerance)),
         )
         for proof in manifest.proofs
         for each in proof.measurements
     ]
-    print_table("Every comparison", ("step", "on", "by", "error", "tolerance"), rows)
+    print_table("Every comparison", ("step", "on", "by", "in", "error", "tolerance"), rows)
 
 
 def print_files(manifest: Manifest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +19,20 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "onepath deploy build/digits --repository build/model_repository",
     "onepath deploy build/digits --precision int8",
-    "onepath deploy digits --repository /srv/models --kind gpu --max-queue-delay-us 500",
+    "onepath deploy digits --repository /srv/models --kind gpu --max-queue-delay-us 500 --preferred-batch-size 8",
 )
 CONTEXT: dict[str, Any] = {}  # click's settings
+
+_OPTIONS = {
+    "precision": "--precision",
+    "kind": "--kind",
+    "engine": "--engine",
+    "preprocess_instances": "--preprocess-instances",
+    "graph_instances": "--graph-instances",
+    "intra_op_threads": "--threads",
+    "max_queue_delay_us": "--max-queue-delay-us",
+}
+"""Setting to option, of those that take a value as it is."""
 
 
 class Kind(str, Enum):
@@ -70,9 +83,19 @@ def command(  # noqa: PLR0913 - each parameter is an option
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of one graph run. Default: 1.")
     ] = None,
+    spinning: Annotated[
+        bool | None,
+        typer.Option(
+            "--spinning/--no-spinning", help="Whether its idle threads spin, at the cost of preprocessing. Default: no."
+        ),
+    ] = None,
     max_queue_delay_us: Annotated[
         int | None,
         typer.Option(min=0, help="How long a request may wait for others to share a batch with. Default: 0."),
+    ] = None,
+    preferred_batch_size: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Rows of a batch that waits no longer; can be given several times, 0 for none."),
     ] = None,
     require_signature: Annotated[
         Path | None, typer.Option(help="A public key in PEM, or a folder of them: the bundle must be signed by one.")
@@ -97,13 +120,48 @@ def command(  # noqa: PLR0913 - each parameter is an option
         "preprocess_instances": preprocess_instances,
         "graph_instances": graph_instances,
         "intra_op_threads": threads,
+        "allow_spinning": spinning,
         "max_queue_delay_us": max_queue_delay_us,
+        "preferred_batch_sizes": _batch_sizes(preferred_batch_size or []),
     }
     given = DeploySettings.model_validate({name: value for name, value in options.items() if value is not None})
     opened = open_bundle(bundle_path(bundle))
     if require_signature is not None:
         check_signature(opened, require_signature)
     _tell(deploy(opened, repository, given), opened, repository)
+
+
+def _batch_sizes(given: list[int]) -> list[int] | None:
+    """Return the preferred batch sizes: none for a lone 0, and None where nothing was given."""
+    if 0 in given and any(given):
+        problem = "0 is for none, and cannot be given beside other sizes"
+        raise typer.BadParameter(problem, param_hint="'--preferred-batch-size'")
+    return [size for size in given if size] if given else None
+
+
+def deploy_command(bundle: Path, settings: Mapping[str, Any]) -> str:  # JSON
+    """Return the command that deploys a bundle with settings, whatever settings the bundle has itself.
+
+    >>> deploy_command(Path("build/digits"), {"precision": "int8", "allow_spinning": False, "intra_op_threads": 2})
+    'onepath deploy build/digits --precision int8 --no-spinning --threads 2'
+
+    Args:
+        bundle: its folder.
+        settings: as a manifest holds them.
+    """
+    words = ["onepath", "deploy", str(bundle)]
+    words += [word for name, value in settings.items() for word in _words(name, value)]
+    return shlex.join(words)
+
+
+def _words(name: str, value: Any) -> list[str]:  # value: JSON
+    """Return the option that gives a setting a value; nothing for a setting that has none."""
+    if name == "allow_spinning":
+        return ["--spinning" if value else "--no-spinning"]
+    if name == "preferred_batch_sizes":
+        return [word for size in value or [0] for word in ("--preferred-batch-size", str(size))]
+    option = _OPTIONS.get(name)
+    return [] if option is None or value is None else [option, str(value)]
 
 
 def _tell(deployment: Deployment, opened: Bundle, repository: Path) -> None:
@@ -113,7 +171,16 @@ def _tell(deployment: Deployment, opened: Bundle, repository: Path) -> None:
     typer.echo(f"deployed {deployed} to {repository}")
     for model in deployment.models:
         typer.echo(f"  {model}")
-    told = measured_elsewhere(opened)
-    if told:
-        typer.echo(f"note: {told}", err=True)
+    for told in (measured_elsewhere(opened), _slower(deployment, opened)):
+        if told:
+            typer.echo(f"note: {told}", err=True)
     typer.echo(f"next: onepath serve {repository}")
+
+
+def _slower(deployment: Deployment, opened: Bundle) -> str | None:
+    from onepath.server.fitting import slower_than_float32
+    from onepath.server.settings import DeploySettings
+    from onepath.server.variants import manifest_as_deployed
+
+    settings = DeploySettings.model_validate(deployment.settings)
+    return slower_than_float32(manifest_as_deployed(opened.manifest, settings), settings)

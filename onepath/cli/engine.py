@@ -22,6 +22,7 @@ EXAMPLES = examples(
 CONTEXT: dict[str, Any] = {}  # click's settings
 
 _SPLIT_HELP = "Build the encoders and the fusion as separate engines, also where one could hold the whole graph."
+_RELEASE_HELP = "Of the Triton that will serve it, such as 26.06; the bundle's targets unless given."
 
 
 def command(
@@ -39,12 +40,13 @@ def command(
         typer.Option(help="A file of measured times: read where it is there, written afterwards.", dir_okay=False),
     ] = None,
     split: Annotated[bool, typer.Option("--split", help=_SPLIT_HELP)] = False,
+    release: Annotated[str | None, typer.Option(help=_RELEASE_HELP)] = None,
 ) -> None:
     """Build a TensorRT engine for this machine's GPU, and put it into the bundle.
 
     Only an engine whose layers are in the asked precision, and that answers as ONNX Runtime does on this machine, is
     put in; it then has its link in the proof chain. One for the same kind of GPU and precision is replaced, others stay
-    beside it.
+    beside it. Only a Triton with the very version of TensorRT that built it can load it.
     """
     from onepath.cli.places import bundle_path
 
@@ -55,25 +57,34 @@ def command(
             raise
         raise MissingExtraError(str(error.name), "export", purpose="building an engine") from error
     path = bundle_path(bundle)
-    request = EngineRequest(precision.value, opt_rows, workspace_gib, timing_cache, split)
+    request = EngineRequest(
+        precision=precision.value,
+        opt_rows=opt_rows,
+        workspace_gib=workspace_gib,
+        timing_cache=timing_cache,
+        split=split,
+        release=release,
+    )
     builder = _builder(path, request)
     _show(build_engine(path, request, builder, lambda stage: typer.echo(f"{stage} …", err=True)))
 
 
 def _builder(path: Path, request: EngineRequest) -> EngineBuilder:
-    """Return what calls TensorRT, after the bundle was found to have the graph: without it, no container would help."""
+    """Return what calls TensorRT, after the bundle was found to have a graph whose engine can be served."""
     from onepath.contract.bundle import open_bundle
     from onepath.export.engine.build import graph_in_precision
     from onepath.export.engine.container import NoTensorRTError, docker_command, release_from_targets
+    from onepath.export.engine.releases import engine_targets
     from onepath.export.engine.tensorrt_builder import TensorRTBuilder, UnusableTensorRTError
 
     graph = graph_in_precision(open_bundle(path).manifest, request.precision)
+    targets = engine_targets(graph.targets, request.release)
     try:
         return TensorRTBuilder()
     except UnusableTensorRTError as error:
-        release = release_from_targets(graph.targets)
+        release = release_from_targets(targets)
         docker = docker_command(path, request.arguments, release=release)
-        raise NoTensorRTError(str(error), docker=docker) from error
+        raise NoTensorRTError(str(error), docker=docker, release=release) from error
 
 
 def _show(built: BuiltEngine) -> None:
@@ -85,5 +96,7 @@ def _show(built: BuiltEngine) -> None:
     typer.echo(f"  products: {counts}; at most {worst.error:.1e} off (tolerance {worst.tolerance:.0e}, {worst.inputs})")
     for part, file in entry.files.items():
         typer.echo(f"  {part}: {file}")
+    for note in built.notes:
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"the bundle's id is now {built.bundle.short_id}")
     typer.echo(f"next: onepath deploy {built.bundle.path} --precision {entry.precision} --kind gpu")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "onepath inspect build/digits",
-    "onepath inspect build/digits --signed-by keys/release.pub.pem",
+    "onepath inspect build/digits --require-signature keys/release.pub.pem",
     "onepath inspect digits --json",
 )
 CONTEXT: dict[str, Any] = {}  # click's settings
@@ -24,8 +24,8 @@ CONTEXT: dict[str, Any] = {}  # click's settings
 def command(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder, or the name of one in build/.")],
     *,
-    signed_by: Annotated[
-        Path | None, typer.Option(help="A public key in PEM, or a folder of them, to check the signature with.")
+    require_signature: Annotated[
+        Path | None, typer.Option(help="A public key in PEM, or a folder of them: the bundle must be signed by one.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the manifest, the reports and all else as one JSON object.")
@@ -34,14 +34,15 @@ def command(
     """Show what a bundle is, takes and gives, and how it was made.
 
     Its graphs, modalities and files, the chain of its proofs, who merged what with which scales, what the collapse
-    folded, and the reports on missing modalities, precisions and tuning, as far as it has them.
+    folded and what came of each pass over the graph, what a look over merged weights found, and the reports on missing
+    modalities, precisions and tuning, as far as it has them.
     """
     from onepath.cli.places import bundle_path
     from onepath.contract.bundle import open_bundle
-    from onepath.contract.signatures import require_signature
+    from onepath.contract.signatures import require_signature as check_signature
 
     opened = open_bundle(bundle_path(bundle))
-    signer = None if signed_by is None else require_signature(opened, signed_by)
+    signer = None if require_signature is None else check_signature(opened, require_signature)
     if as_json:
         typer.echo(json.dumps(_as_json(opened, checked=signer is not None), ensure_ascii=False))
     else:

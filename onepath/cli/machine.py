@@ -16,6 +16,7 @@ from pathlib import Path
 
 from onepath import __version__
 from onepath.contract.errors import ServerUnavailableError
+from onepath.contract.processor import Processor, this_processor
 
 _SHM = Path("/dev/shm")
 _SHM_NEEDED_BYTES = 256 << 20
@@ -146,24 +147,16 @@ def shared_memory_fact(folder: Path = _SHM, needed_bytes: int = _SHM_NEEDED_BYTE
     return Fact("shared memory", f"{free >> 20:,} of {total >> 20:,} MiB free", ok=enough, advice=advice)
 
 
-def cpu_fact(cpuinfo: Path = Path("/proc/cpuinfo")) -> Fact:
-    """Return how many cores this process may use, and which of the instructions that matter they have."""
-    present = cpu_flags(cpuinfo.read_text(errors="replace") if cpuinfo.exists() else "")
-    cores = len(os.sched_getaffinity(0))
-    return Fact("CPU", f"{cores} usable cores, {platform.machine()}, {', '.join(present) or 'no vector flags known'}")
+def cpu_fact(processor: Processor | None = None) -> Fact:
+    """Return how many cores this process may use, and which of the instructions that matter they have.
 
-
-def cpu_flags(cpuinfo: str) -> list[str]:
-    r"""Return the instructions that matter for speed, out of the text of `/proc/cpuinfo`.
-
-    >>> cpu_flags("flags\t\t: fpu avx2 avx512_vnni")
-    ['avx2', 'avx512_vnni']
+    Args:
+        processor: theirs; that of this machine unless given.
     """
-    lines = (line.partition(":") for line in cpuinfo.splitlines())
-    words = {
-        word for name, _, value in lines if name.strip().lower() in ("flags", "features") for word in value.split()
-    }
-    return [flag for flag in _CPU_FLAGS if flag in words]
+    flags = (processor or this_processor()).flags
+    present = ", ".join(flag for flag in _CPU_FLAGS if flag in flags)
+    cores = len(os.sched_getaffinity(0))
+    return Fact("CPU", f"{cores} usable cores, {platform.machine()}, {present or 'no vector flags known'}")
 
 
 def package_facts() -> Iterator[Fact]:

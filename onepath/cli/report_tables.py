@@ -7,7 +7,9 @@ from typing import Any
 
 import typer
 
-from onepath.cli.cells import print_if_any, settings_text, value_text, wrapped, wrapped_pattern
+from onepath.cli.cells import figure_text, print_if_any, settings_text, value_text, wrapped, wrapped_pattern
+from onepath.cli.collapse_tables import print_collapse
+from onepath.cli.tables import size_text
 from onepath.contract.bundle import Bundle
 from onepath.contract.strict_json import json_from_bytes
 
@@ -29,7 +31,7 @@ def _json(bundle: Bundle, name: str) -> Any:  # JSON
 
 
 def print_reports(bundle: Bundle) -> None:
-    """Print what is known of the collapse, the merges, missing modalities, precisions, tuning and deployment."""
+    """Print what is known of collapse, merges, passes, precisions, tuning, missing modalities and deployment."""
     reports = reports_of(bundle)
     for name, show in _SHOWN.items():
         if name not in reports:
@@ -43,34 +45,13 @@ def print_reports(bundle: Bundle) -> None:
     print_if_any("Deployment settings", ("setting", "value"), settings)
 
 
-def _print_collapse(report: Mapping[str, Any]) -> None:  # JSON
-    rows = [
-        (
-            layer["rule"],
-            wrapped(layer["layer"] or "the model", 58),
-            _figure(layer["relative_change"], ".2g"),
-            value_text(layer["scales"]),
-            _pair(layer.get("parameters_before"), layer.get("parameters_after")),
-        )
-        for layer in report["layers"]
-    ]
-    shown = 5 if any(row[-1] for row in rows) else 4
-    headings = ("rule", "layer", "‖ΔW‖/‖W‖", "λ", "parameters")[:shown]
-    parameters = _pair(report["parameters_before"], report["parameters_after"])
-    flops = _pair(report.get("flops_before"), report.get("flops_after"))
-    title = f"Collapse: {parameters} parameters{f', {flops} FLOPs' if flops else ''}"
-    print_if_any(title, headings, [row[:shown] for row in rows] or [("none", "nothing was to be folded", "", "")])
-    left = [(each["rule"], wrapped(each["layer"], 30), wrapped(each["reason"], 44)) for each in report.get("left", ())]
-    print_if_any("Left as it was", ("rule", "layer", "why"), left)
-
-
 def _print_merges(report: Mapping[str, Any]) -> None:  # JSON
     for name, merge in report.items():
         rows = [
             (
                 wrapped(tensor["name"], 44),
                 tensor["method"],
-                _figure(tensor["relative_change"], ".2g"),
+                figure_text(tensor["relative_change"], ".2g"),
                 wrapped(settings_text(tensor["coefficients"]), 30),
             )
             for tensor in merge.get("tensors", ())
@@ -82,6 +63,35 @@ def _print_merges(report: Mapping[str, Any]) -> None:  # JSON
             for layer, scale in auxiliary["scales"].items()
         ]
         print_if_any(f"Merge {name} ({merge['method']}): scales", ("auxiliary", "layer", "λ"), scales)
+
+
+def _print_lint(report: Mapping[str, Any]) -> None:  # JSON
+    rows = [
+        (model, finding["level"], finding["tensor"], finding["message"])
+        for model, findings in report.items()
+        for finding in findings or ({"level": "", "tensor": "", "message": "nothing was found"},)
+    ]
+    print_if_any("What a look over the weights found", ("model", "", "tensor", "what"), rows)
+
+
+def _print_passes(report: Sequence[Mapping[str, Any]]) -> None:  # JSON
+    rows = [
+        (
+            each["pass"],
+            "kept" if each["kept"] else "dropped",
+            _sizes(each, "nodes", "{:,}".format),
+            _sizes(each, "bytes", size_text),
+            each["reason"],
+        )
+        for each in report
+    ]
+    print_if_any("Passes over the graph", ("pass", "", "nodes", "weights", "why"), rows)
+
+
+def _sizes(result: Mapping[str, Any], figure: str, text: Callable[[int], str]) -> str:
+    """Return a size before and after a pass; before it alone, of one that made no graph."""
+    sizes = [result.get(f"{figure}_{when}") for when in ("before", "after")]
+    return " to ".join(text(size) for size in dict.fromkeys(sizes) if size is not None)
 
 
 def _print_precision(report: Mapping[str, Any]) -> None:  # JSON
@@ -104,7 +114,7 @@ def _print_tuning(report: Mapping[str, Any]) -> None:  # JSON
     rows = [
         (
             wrapped(each["name"], 44),
-            _figure(each["ratio"], ".2f"),
+            figure_text(each["ratio"], ".2f"),
             "chosen" if each["is_chosen"] else "on the front" if each["is_on_front"] else "",
         )
         for each in report["measured"]
@@ -128,17 +138,11 @@ def _in_lines(estimate: str) -> str:
     return estimate.replace(" (", "\n(").replace("), ", ")\n")
 
 
-_SHOWN: dict[str, Callable[[Mapping[str, Any]], None]] = {
-    "collapse": _print_collapse,
+_SHOWN: dict[str, Callable[[Any], None]] = {  # JSON
+    "collapse": print_collapse,
     "merges": _print_merges,
+    "lint": _print_lint,
+    "passes": _print_passes,
     "precision": _print_precision,
     "tuning": _print_tuning,
 }
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "" if value is None else format(float(value), form)
-
-
-def _pair(before: int | None, after: int | None) -> str:
-    return "" if before is None or after is None else f"{before:,} to {after:,}"

@@ -12,7 +12,7 @@ from onepath.cli.tables import examples
 EXAMPLES = examples(
     "onepath sign --new-key release.pem",
     "onepath sign build/digits --key release.pem",
-    "onepath verify build/digits --signed-by release.pub.pem",
+    "onepath verify build/digits --require-signature release.pub.pem",
 )
 CONTEXT: dict[str, Any] = {}  # click's settings
 
@@ -63,4 +63,4 @@ def _sign(bundle: str, key: Path, secret: bytes | None) -> None:
     path = bundle_path(bundle)
     signature = sign_bundle(path, key, passphrase=secret)
     typer.echo(f"signed {path} with the key {signature.key_id[:16]}")
-    typer.echo(f"next: onepath verify {path} --signed-by PUBLIC_KEY")
+    typer.echo(f"next: onepath verify {path} --require-signature PUBLIC_KEY")

@@ -49,12 +49,22 @@ def chain_rows(proofs: Iterable[ProofStep]) -> list[tuple[str, ...]]:
             *(proof.step, proof.subject),
             str(sum(each.tolerance == tolerance for each in proof.measurements)),
             f"{max(each.error for each in proof.measurements if each.tolerance == tolerance):.1e}",
-            f"{tolerance:.0e}",
+            tolerance_text(tolerance),
             *(proof.reads[:SHORT_ID], proof.writes[:SHORT_ID]),
         )
         for proof in proofs
         for tolerance in dict.fromkeys(each.tolerance for each in proof.measurements)
     ]
+
+
+def tolerance_text(tolerance: float) -> str:
+    """Return a tolerance for a person, with all its digits where these are no more than six.
+
+    >>> tolerance_text(0.25), tolerance_text(1e-12), tolerance_text(1.5e-05), tolerance_text(2 / 3)
+    ('0.25', '1e-12', '1.5e-05', '6.67e-01')
+    """
+    exact = f"{tolerance:g}"
+    return exact if float(exact) == tolerance else f"{tolerance:.2e}"
 
 
 def size_text(size_bytes: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onepath.cli.deploy import deploy_command
 from onepath.cli.exits import terminable
 from onepath.cli.tables import examples
 from onepath.cli.tuning_tables import print_tuning
@@ -140,6 +141,7 @@ def _finish(bundle: Bundle, report: TuningReport, folder: Path, *, dry_run: bool
 
     chosen = check_choice(report)
     typer.echo(f"chosen: {chosen.name}")
+    typer.echo(f"to deploy it without writing it into the bundle: {deploy_command(bundle.path, report.deployment)}")
     if dry_run:
         typer.echo("a dry run: the bundle is as it was")
         return

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onepath.cli.tables import bundle_size, examples, print_chain, print_table, size_text
+from onepath.cli.cells import print_if_any
+from onepath.cli.tables import bundle_size, examples, print_chain, print_table, size_text, tolerance_text
 
 if TYPE_CHECKING:
     from onepath.contract.bundle import Bundle
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "onepath verify build/digits",
-    "onepath verify build/digits --rerun --signed-by keys/release.pub.pem",
+    "onepath verify build/digits --rerun --require-signature keys/release.pub.pem",
     "onepath verify model_repository",
 )
 CONTEXT: dict[str, Any] = {}  # click's settings
@@ -29,7 +30,7 @@ def command(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Measure the steps of a bundle again on its own probes, here and now.")
     ] = False,
-    signed_by: Annotated[
+    require_signature: Annotated[
         Path | None,
         typer.Option(help="A public key in PEM, or a folder of them: every bundle must be signed by one of these."),
     ] = None,
@@ -47,17 +48,17 @@ def command(
     if not is_bundle(path) and front_doors(path):
         if rerun:
             raise typer.BadParameter("--rerun is for a bundle, and this is a model repository")
-        _verify_repository(path, signed_by)
+        _verify_repository(path, require_signature)
     else:
-        _verify_bundle(path, rerun=rerun, signed_by=signed_by)
+        _verify_bundle(path, rerun=rerun, keys=require_signature)
 
 
-def _verify_bundle(path: Path, *, rerun: bool, signed_by: Path | None) -> None:
+def _verify_bundle(path: Path, *, rerun: bool, keys: Path | None) -> None:
     from onepath.contract.bundle import open_bundle
     from onepath.contract.signatures import require_signature
 
     bundle = open_bundle(path)
-    signer = None if signed_by is None else require_signature(bundle, signed_by)
+    signer = None if keys is None else require_signature(bundle, keys)
     files = bundle.manifest.files
     rows = [(name, size_text(entry.size_bytes), entry.sha256[:16]) for name, entry in sorted(files.items())]
     print_table(f"{path}: every file is what the manifest says", ("file", "size", "SHA-256"), rows)
@@ -76,40 +77,43 @@ def _rerun(bundle: Bundle) -> None:
     from onepath.contract.errors import BundleIntegrityError
     from onepath.scoring.checks import first_broken
     from onepath.scoring.rerun import rerun
+    from onepath.scoring.unmeasured import share_measured
 
     checks = rerun(bundle)
     made = [_check_row(check) for check in checks if check.verdict != "not measured"]
     headings = ("proof", "measured again", "by", "now", "recorded", "tolerance", "")
-    print_table(f"{bundle.manifest.name}: measured on its {len(bundle.probes.rows)} golden probes", headings, made)
+    probes = len(bundle.probes.rows)
+    title = f"{bundle.manifest.name}: measured again on its {probes} golden probes and the other rows that it keeps"
+    print_table(title, headings, made)
     others = [(check.subject, check.measured, check.note) for check in checks if check.verdict == "not measured"]
-    print_table("Cannot be measured here", ("proof", "what", "why"), others)
+    print_if_any("Cannot be measured here", ("proof", "what", "why"), others)
     broken = first_broken(checks)
     if broken is not None:
         problem = f"does not hold when it is measured again: {broken.measured}, {broken.note}"
         advice = "do not use it: get the bundle from its source, or build it again"
         raise BundleIntegrityError(broken.subject, problem, root=str(bundle.path), advice=advice)
-    typer.echo(f"measured again: {len(made)} comparisons hold; {len(others)} of the above cannot be told here")
+    again, every = share_measured(bundle.manifest, checks)
+    further = sum(check.verdict == "ok" for check in checks) - again
+    typer.echo(f"measured again: {again} of the proofs' {every} comparisons hold, and so do {further} further checks")
 
 
 def _check_row(check: Check) -> tuple[str, ...]:
-    figures = ["" if figure is None else f"{figure:.1e}" for figure in (check.error, check.recorded, check.tolerance)]
-    measured = check.measured.removeprefix("golden probes, ")
-    return check.subject, measured, check.metric or "", *figures, check.verdict
+    figures = ["" if figure is None else f"{figure:.1e}" for figure in (check.error, check.recorded)]
+    tolerance = "" if check.tolerance is None else tolerance_text(check.tolerance)
+    return check.subject, check.measured, check.metric or "", *figures, tolerance, check.verdict
 
 
 def _size(files: Iterable[FileEntry]) -> int:
     return sum(entry.size_bytes for entry in files)
 
 
-def _verify_repository(path: Path, signed_by: Path | None) -> None:
+def _verify_repository(path: Path, keys: Path | None) -> None:
     from onepath.contract.signatures import require_signature
     from onepath.server.names import VERSION
     from onepath.server.verification import verify_repository
 
     deployments = verify_repository(path)
-    signers = (
-        [] if signed_by is None else [require_signature(path / d.front_door / VERSION, signed_by) for d in deployments]
-    )
+    signers = [] if keys is None else [require_signature(path / d.front_door / VERSION, keys) for d in deployments]
     rows = [
         (d.front_door, d.bundle_id[:12], str(len(d.models) + 1), str(len(d.files)), size_text(_size(d.files.values())))
         for d in deployments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onepath.contract.proofs import Metric
 
 Rows = NDArray[np.generic]
-"""Answers `(rows, width)`."""
+"""Answers, rows first: `(rows, width)`, or of any other shape where only equal shapes are compared."""
 
 WORST_CASE: tuple[Metric, ...] = ("max_abs", "max_relative", "cosine_distance")
 """The metrics by which some of the rows are never farther apart than all of them."""
@@ -23,8 +23,8 @@ def distance(reference: Rows, candidate: Rows, metric: Metric) -> float:
     0.25
 
     Args:
-        reference: `(rows, width)`.
-        candidate: the answers to judge.
+        reference: rows first.
+        candidate: the answers to judge; of another shape, empty or not finite, they are infinitely far.
         metric: any but `accuracy_loss`, which needs the rows' targets.
 
     Raises:
@@ -32,11 +32,31 @@ def distance(reference: Rows, candidate: Rows, metric: Metric) -> float:
     """
     if metric not in _DISTANCES:
         raise ValueError(f"{metric} needs the targets of the rows")
-    if reference.shape != candidate.shape or reference.ndim != 2 or reference.size == 0:
+    if reference.shape != candidate.shape or reference.size == 0:
         return float("inf")
-    wide, other = reference.astype(np.float64), candidate.astype(np.float64)
+    wide, other = _in_rows(reference), _in_rows(candidate)
     found = _DISTANCES[metric](wide, other) if np.isfinite(wide).all() and np.isfinite(other).all() else float("inf")
     return float(found)
+
+
+def distance_of_outputs(reference: Mapping[str, Rows], candidate: Mapping[str, Rows], metric: Metric) -> float:
+    """Return how far the worst of several outputs is from its reference; infinite where there are none or others.
+
+    Args:
+        reference: name to output.
+        candidate: the outputs to judge, under the same names in the same order.
+        metric: see `distance`.
+
+    Raises:
+        ValueError: the metric is `accuracy_loss`.
+    """
+    if not reference or list(reference) != list(candidate):
+        return float("inf")
+    return max(distance(output, candidate[name], metric) for name, output in reference.items())
+
+
+def _in_rows(answers: Rows) -> NDArray[np.float64]:
+    return answers.astype(np.float64).reshape(len(answers) if answers.ndim else 1, -1)
 
 
 def largest(reference: Rows) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from onepath.contract.manifest import SCHEMA_VERSION
+from onepath.contract.proofs import ComputedIn, is_fold_on_probes
 
 Raw = dict[str, Any]  # a manifest as JSON has it
 
@@ -50,7 +51,7 @@ def migrated(raw: Mapping[str, Any]) -> Raw:
     manifest = dict(raw)
     for step in range(version, SCHEMA_VERSION):
         manifest = _STEPS[step](manifest)
-    return manifest
+    return manifest | {"proofs": [_with_computed_in(proof) for proof in manifest["proofs"]]}
 
 
 def _second_from_first(raw: Raw) -> Raw:
@@ -79,6 +80,23 @@ def _second_measurement(raw: Raw) -> Raw:
 
 _STEPS: dict[int, Callable[[Raw], Raw]] = {1: _second_from_first}
 """Schema version to what makes the next one of it."""
+
+
+def _with_computed_in(proof: Raw) -> Raw:
+    """Return a proof whose measurements say what they were computed in, which older manifests say in their titles.
+
+    Nothing is let through by it: what is taken for float64 is held to a tighter bound, and a fold has to be in float64.
+    """
+    measurements = [
+        {"computed_in": _computed_in(proof["step"], measured["inputs"])} | measured
+        for measured in proof["measurements"]
+    ]
+    return proof | {"measurements": measurements}
+
+
+def _computed_in(step: str, inputs: str) -> ComputedIn:
+    is_wide = step == "merge" or inputs.startswith("float64") or (step == "collapse" and is_fold_on_probes(inputs))
+    return "float64" if is_wide else "float32"
 
 
 def _refuse_unknown(what: str, raw: Raw, known: Collection[str]) -> None:

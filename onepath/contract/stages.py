@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from onepath.contract.digests import joined_digest
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.manifest import Manifest
-from onepath.contract.proofs import ProofStep, Step
+from onepath.contract.proofs import ProofStep, Step, probes_title
 
 MERGE_REFERENCE = "merge.reference"
 """What merging only the blocks of a row's present modalities gives, in float64."""
@@ -25,7 +25,8 @@ SERVED = "torch"
 RAW_STAGES = frozenset({MERGE_REFERENCE, "merge", COLLAPSE_REFERENCE, "collapse", CAST})
 """The stages whose answers are raw: logits, where the task is classification."""
 
-_GRAPH_STEPS: tuple[Step, ...] = ("onnx", "fold", "fuse")
+GRAPH_STEPS: tuple[Step, ...] = ("onnx", "fold", "fuse")
+"""The steps of the main line whose results are graphs."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,11 @@ class Link:
         return probes_title(self.before, self.after)
 
 
-def probes_title(before: str, after: str) -> str:
-    """Return the words by which a measurement between two stages on the golden probes is known in its proof.
-
-    >>> probes_title("collapse", "cast")
-    'golden probes, collapse to cast'
-    """
-    return f"golden probes, {before} to {after}"
-
-
 def graph_stage(graph: GraphEntry, manifest: Manifest) -> str:
     """Return the stage of a graph's own answers: the last step of the main line, or its precision's."""
     if not graph.is_reference:
         return f"precision:{graph.precisions}"
-    return [proof.step for proof in manifest.proofs if proof.step in _GRAPH_STEPS][-1]
+    return [proof.step for proof in manifest.proofs if proof.step in GRAPH_STEPS][-1]
 
 
 def links_of(manifest: Manifest) -> list[Link]:
@@ -81,7 +73,7 @@ def _links(manifest: Manifest) -> Iterator[Link]:
             yield Link(proof, "collapse", CAST)
         elif proof.step == "precision" and proof.writes in graphs:
             yield Link(proof, last, graph_stage(graphs[proof.writes], manifest))
-        elif proof.step in _GRAPH_STEPS:
+        elif proof.step in GRAPH_STEPS:
             yield Link(proof, last, proof.step)
             last = proof.step
 

@@ -55,12 +55,7 @@ def weight_tensors(path: Path) -> list[WeightTensor]:
         ValueError: it is no such file: the header is not JSON of the format, or the tensors do not fill the rest of the
             file one after the other.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, _LARGEST_HEADER_BYTES):
-            raise ValueError("it does not begin with the length of a header")
-        header = json_from_bytes(file.read(length))
+    header, length, size = _header(path)
     tensors = sorted(_tensors(header, 8 + length), key=lambda tensor: (tensor.start, tensor.size_bytes))
     position = 8 + length
     for tensor in tensors:
@@ -70,6 +65,28 @@ def weight_tensors(path: Path) -> list[WeightTensor]:
     if position != size:
         raise ValueError(f"its tensors end at byte {position}, and the file at byte {size}")
     return tensors
+
+
+def weight_metadata(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says beside its tensors; nothing where it says nothing.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    header, _, _ = _header(path)
+    try:
+        return _METADATA_TYPE.validate_python(header.get(_METADATA, {}), strict=True)
+    except (ValidationError, AttributeError) as error:
+        raise ValueError(f"its metadata is not text ({' '.join(str(error).split())[:200]})") from error
+
+
+def _header(path: Path) -> tuple[Any, int, int]:  # JSON, and the sizes of the header and of the file in bytes
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _LARGEST_HEADER_BYTES):
+            raise ValueError("it does not begin with the length of a header")
+        return json_from_bytes(file.read(length)), length, size
 
 
 def _tensors(header: Any, start: int) -> list[WeightTensor]:  # header: JSON

@@ -12,9 +12,10 @@ from safetensors.torch import save
 from torch import nn
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
-from onepath.contract.distances import largest
+from onepath.contract.distances import distance_of_outputs
+from onepath.contract.drawn_rows import DrawnRows
 from onepath.contract.errors import ParityError
-from onepath.contract.proofs import Measurement
+from onepath.contract.proofs import ComputedIn, Measurement, Metric
 
 Arrays = Mapping[str, NDArray[np.generic]]
 """Name to array, rows first."""
@@ -28,16 +29,33 @@ class Batch:
         title: what they are, in words.
         values: modality to `(rows, …)`, as the processors make them.
         states: modality to uint8 `(rows, 1)`.
+        drawn: how random values are drawn again, where they are some.
     """
 
     title: str
     values: Arrays
     states: Arrays
+    drawn: DrawnRows | None = None
 
     @property
     def rows(self) -> int:
         """How many rows it has."""
         return len(next(iter(self.states.values())))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one comparison compared.
+
+    Attributes:
+        batch: the inputs.
+        expected: the reference's outputs.
+        found: the outputs that were judged.
+    """
+
+    batch: Batch
+    expected: Arrays
+    found: Arrays
 
 
 def compare(
@@ -48,6 +66,8 @@ def compare(
     batches: Iterable[Batch],
     tolerance: float,
     relative: bool = False,
+    computed_in: ComputedIn = "float32",
+    seen: list[Seen] | None = None,
 ) -> tuple[Measurement, ...]:
     """Return one measurement a batch of how far the candidate is from the reference.
 
@@ -58,25 +78,25 @@ def compare(
         batches: the inputs.
         tolerance: the largest difference allowed.
         relative: divide differences by the largest absolute value of the reference's output, where that is above 1.
+        computed_in: what both sides answer in, or the less precise of the two.
+        seen: is given what was compared, where it is to be kept.
 
     Raises:
         ParityError: a difference is over the tolerance, not finite, or the outputs' names or shapes differ, or there is
             nothing to compare, which would prove nothing.
     """
+    metric: Metric = "max_relative" if relative else "max_abs"
     measurements: list[Measurement] = []
     for batch in batches:
-        expected = reference(batch)
-        error = _largest_difference(expected, candidate(batch), relative=relative)
+        expected, found = reference(batch), candidate(batch)
+        error = distance_of_outputs(expected, found, metric)
         if not error <= tolerance:
             raise ParityError(step, error=error, tolerance=tolerance, where=batch.title + _if_not_finite(expected))
         measurements.append(
-            Measurement(
-                inputs=batch.title,
-                error=error,
-                tolerance=tolerance,
-                metric="max_relative" if relative else "max_abs",
-            )
+            Measurement(inputs=batch.title, error=error, tolerance=tolerance, metric=metric, computed_in=computed_in)
         )
+        if seen is not None:
+            seen.append(Seen(batch, expected, found))
     if not measurements:
         raise ParityError(step, error=float("inf"), tolerance=tolerance, where="no inputs at all")
     return tuple(measurements)
@@ -87,27 +107,16 @@ def _if_not_finite(expected: Arrays) -> str:
     return "" if finite else ", to which the model itself answers NaN or infinity"
 
 
-def _largest_difference(expected: Arrays, found: Arrays, *, relative: bool) -> float:
-    if not expected or list(expected) != list(found):
-        return float("inf")
-    worst = 0.0
-    for name, reference in expected.items():
-        if reference.shape != found[name].shape or reference.size == 0:
-            return float("inf")
-        wide = reference.astype(np.float64)
-        scale = largest(reference) if relative else 1.0
-        difference = np.abs(wide - found[name].astype(np.float64)) / scale
-        worst = max(worst, float("inf") if np.isnan(difference).any() else float(difference.max()))
-    return worst
-
-
 def safetensors_from_model(model: nn.Module) -> bytes:
     """Return a model's state dict as safetensors bytes, with what the model is in the file's metadata.
 
-    Equal models give equal bytes; models that compute differently from equal tensors do not.
+    Equal models give equal bytes; models that compute differently from equal tensors do not. The format sorts tensors,
+    so that the metadata has the state dict's own order too: see `onepath.export.weights`.
     """
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(model.state_dict().items())}
-    return save(state, metadata={"model": canonical_json(_description(model)).decode()})
+    state = model.state_dict()
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(state.items())}
+    # One entry: the library writes several in an order that changes from run to run.
+    return save(tensors, metadata={"model": canonical_json(_description(model) | {"order": [*state]}).decode()})
 
 
 def digest_from_model(*models: nn.Module) -> str:

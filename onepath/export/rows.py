@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onepath.contract.drawn_rows import drawn_like
 from onepath.contract.errors import PayloadError, RecipeError
 from onepath.contract.manifest import ModalityEntry
 from onepath.contract.presence import FAILED, PRESENT, pattern_name, patterns
 from onepath.contract.tensors import state_name
-from onepath.export.proofs import Batch
+from onepath.export.proofs import Arrays, Batch
 from onepath.export.trained import Row
 from onepath.modalities import decode_rows, processor_from_entry
 
@@ -79,9 +80,8 @@ class RowSource:
 
     def random(self, size: int, seed: int) -> Batch:
         """Return `size` rows of random values, in the range that held-out rows span, with every modality present."""
-        generator = np.random.default_rng(seed)
-        values = {name: _random_like(array, size, generator) for name, array in self._sample.items()}
-        return _all_present(f"{size} random rows, seed {seed}", values)
+        drawn, values = drawn_like(self._sample, size, seed)
+        return replace(_all_present(f"{size} random rows, seed {seed}", values), drawn=drawn)
 
     def degenerate(self, size: int) -> list[Batch]:
         """Return batches of `size` rows that no training data have: extreme values, and odd mixes of what is there."""
@@ -168,16 +168,7 @@ def feeds_from_batch(batch: Batch) -> dict[str, NDArray[np.generic]]:
     return dict(batch.values) | {state_name(name): states for name, states in batch.states.items()}
 
 
-def _random_like(array: NDArray[np.generic], size: int, generator: np.random.Generator) -> NDArray[np.generic]:
-    shape = (size, *array.shape[1:])
-    if np.issubdtype(array.dtype, np.integer):
-        low, high = int(array.min()), int(array.max())
-        return generator.integers(low, high, shape, endpoint=True).astype(array.dtype)
-    wide = array.astype(np.float64)
-    return generator.normal(wide.mean(), wide.std() + 1e-3, shape).astype(array.dtype)
-
-
-def _all_present(title: str, values: dict[str, NDArray[np.generic]]) -> Batch:
+def _all_present(title: str, values: Arrays) -> Batch:
     rows = len(next(iter(values.values())))
     return Batch(title, values, {name: np.full((rows, 1), PRESENT, np.uint8) for name in values})
 

@@ -60,6 +60,19 @@ def compared(
         recorded: what it was when the bundle was built, where these very answers were compared then.
     """
     error = distance(*answers, metric)
+    return judged(subject, measured, error, tolerance=tolerance, metric=metric, recorded=recorded)
+
+
+def judged(
+    subject: str,
+    measured: str,
+    error: float,
+    *,
+    tolerance: float,
+    metric: Metric = "max_abs",
+    recorded: float | None = None,
+) -> Check:
+    """Return a check of a distance that is known already; see `compared`."""
     note = ""
     if not error <= tolerance:
         note = f"is off by {error:.3g}, over {tolerance:.3g}"

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onepath.contract.bundle import Bundle
-from onepath.contract.errors import BundleIntegrityError, OnepathError, ScoringError
+from onepath.contract.errors import BundleIntegrityError, ScoringError
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.presence import PRESENT, ROW_OK, ROW_STATUS_TEXT, pattern_name
 from onepath.contract.probes import Probe, ProbeSet
-from onepath.scoring.engine import LocalEngine, ScoredRows
+from onepath.scoring.engine import LocalEngine, PreparedRows, ScoredRows
 from onepath.scoring.pipeline import pipeline_from_bundle
 from onepath.scoring.settings import EngineSettings
 
@@ -35,22 +35,45 @@ def answers_now(
         MissingExtraError: onnxruntime or a decoder is not installed.
         ScoringError: the graph cannot be loaded or run.
     """
-    manifest = bundle.manifest.model_copy(update={"graph": graph})
-    pipeline = replace(pipeline_from_bundle(bundle), manifest=manifest, graph_path=bundle.path / graph.file)
-    columns = {name: [row.payloads.get(name, b"") for row in probes.rows] for name in manifest.modality_names}
-    with LocalEngine(pipeline, settings) as engine:
-        try:
-            scored = engine.run(columns)
-        except OnepathError:
-            raise
-        except Exception as error:  # the errors of onnxruntime have no common base
-            said = " ".join(str(error).split())[:300]
-            raise ScoringError(f"ONNX Runtime cannot run {graph.file} on the probes: {said}; build it again") from error
+    with engine_of_graph(bundle, graph, settings) as engine:
+        prepared = prepared_probes(engine, probes)
+        scored = infer(engine, prepared, f"{graph.file} on the probes")
     for index, row in enumerate(probes.rows):
         _check_row(index, row, scored, bundle)
     if probes.output not in scored.outputs:
         raise BundleIntegrityError(bundle.manifest.probes, f"names {probes.output!r}, which is no output of the graph")
     return scored.outputs[probes.output].reshape(len(probes.rows), -1).astype(np.float64)
+
+
+def engine_of_graph(bundle: Bundle, graph: GraphEntry, settings: EngineSettings | None = None) -> LocalEngine:
+    """Return the engine that runs one of a bundle's graphs; see `LocalEngine`."""
+    manifest = bundle.manifest.model_copy(update={"graph": graph})
+    pipeline = replace(pipeline_from_bundle(bundle), manifest=manifest, graph_path=bundle.path / graph.file)
+    return LocalEngine(pipeline, settings)
+
+
+def prepared_probes(engine: LocalEngine, probes: ProbeSet) -> PreparedRows:
+    """Return golden probes decoded for a graph."""
+    names = engine.manifest.modality_names
+    return engine.prepare({name: [row.payloads.get(name, b"") for row in probes.rows] for name in names})
+
+
+def infer(engine: LocalEngine, prepared: PreparedRows, what: str) -> ScoredRows:
+    """Return a graph's answers.
+
+    Args:
+        engine: runs the graph.
+        prepared: the rows.
+        what: the graph and the rows, in words.
+
+    Raises:
+        ScoringError: ONNX Runtime cannot run the graph on them.
+    """
+    try:
+        return engine.infer(prepared)
+    except Exception as error:  # the errors of onnxruntime have no common base
+        said = " ".join(str(error).split())[:300]
+        raise ScoringError(f"ONNX Runtime cannot run {what}: {said}; build it again") from error
 
 
 def _check_row(index: int, row: Probe, scored: ScoredRows, bundle: Bundle) -> None:

@@ -16,28 +16,28 @@ from onepath.contract.manifest import Manifest
 from onepath.contract.presence import accepted_patterns, pattern_name, sampled_patterns
 from onepath.contract.probe_tolerances import probe_tolerance
 from onepath.contract.probes import ProbeSet
-from onepath.contract.proofs import BOUNDS, LOOSEST_IN_FLOAT64, MAIN_LINE, Measurement, Metric
+from onepath.contract.proofs import BOUNDS, MAIN_LINE, Measurement, Metric
 from onepath.contract.stages import CAST, RAW_STAGES, SERVED, Link, graph_stage, links_of, stages_of
 from onepath.contract.weights_in_graph import weights_in_graph
 from onepath.scoring.checks import Check, compared
+from onepath.scoring.comparing import comparisons_again
 from onepath.scoring.probe_runs import answers_now
+from onepath.scoring.served import SERVED_ROUNDING, as_served
 from onepath.scoring.settings import EngineSettings
+from onepath.scoring.unmeasured import not_measured
 
 Answers = Mapping[str, NDArray[np.float64]]
 
-_SERVED_ROUNDING = 1e-6
-"""How far what torch serves in float32 may be from what float64 makes of the same logits."""
-_FLOAT64 = ("merge", "collapse")
-"""The stages that answer in float64 what the ones before them answer in float64."""
 _MOST_NAMED = 8
 
 
 def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]:
-    """Return every check of a bundle's proofs that its own probes allow, in the order of the chain.
+    """Return every check of a bundle's proofs that it allows by itself, in the order of the chain.
 
     Each stored stage is held against the one before it by the step's metric and tolerance, and against the error that
     the step recorded. Each graph is run on the probes and held against its stored answers, against what the probes
-    expect, and, end to end, against the first stage within the sum of the tolerances between them.
+    expect, and, end to end, against the first stage within the sum of the tolerances between them. The float32 graph is
+    run on the other rows that it was proved on, too, as far as the bundle keeps them.
 
     Args:
         bundle: an opened one.
@@ -64,7 +64,9 @@ def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]
         checks += _graph_checks(graph, manifest, now, stored)
         tolerance = probe_tolerance(manifest.model_copy(update={"graph": graph, "engines": ()}), largest(expected))
         checks.append(compared(graph.file, "now to what the probes expect", (expected, now), tolerance=tolerance))
-    return [*checks, _patterns_check(manifest, probes), _weights_check(bundle), *_not_measured(manifest, stored)]
+    checks += comparisons_again(bundle, probes, settings)
+    checks += [_patterns_check(manifest, probes), _weights_check(bundle)]
+    return [*checks, *not_measured(manifest, checks, has_answers=bool(stored))]
 
 
 def _probes(bundle: Bundle) -> tuple[ProbeSet, NDArray[np.float64]]:
@@ -102,14 +104,11 @@ def _stored_checks(link: Link, stored: Answers) -> Iterator[Check]:
     bounds = [each.tolerance for each in measured if each.metric in BOUNDS]
     if not bounds:
         yield Check(subject, link.title, "broken", note="was not measured on the probes when the bundle was built")
-    elif link.after in _FLOAT64 and min(bounds) > LOOSEST_IN_FLOAT64:
-        note = f"is in float64, and its tolerance is {min(bounds):.3g}, over {LOOSEST_IN_FLOAT64:.3g}"
-        yield Check(subject, link.title, "broken", note=note)
 
 
 def _served_checks(manifest: Manifest, stored: Answers, expected: NDArray[np.float64]) -> Iterator[Check]:
-    served = _as_served(stored[CAST], manifest)
-    tolerance = _SERVED_ROUNDING * largest(served)
+    served = as_served(stored[CAST], manifest)
+    tolerance = SERVED_ROUNDING * largest(served)
     yield compared("torch", f"{CAST} to {SERVED}", (served, stored[SERVED]), tolerance=tolerance)
     yield compared("probes", f"{SERVED} to what they expect", (stored[SERVED], expected), tolerance=0.0)
 
@@ -138,8 +137,8 @@ def _end_to_end(
     """Return the check of a graph against the first stage that is stored, within all tolerances between them."""
     first = next(stage for stage in stages_of(manifest) if stage in stored)
     raw = largest(stored[first])
-    served = _as_served(stored[first], manifest)
-    bound = _SERVED_ROUNDING * largest(served)
+    served = as_served(stored[first], manifest)
+    bound = SERVED_ROUNDING * largest(served)
     for link in links:
         if link.before not in stored:
             continue
@@ -168,15 +167,6 @@ def _on_probes(link: Link) -> list[Measurement]:
 
 def _by_metric(link: Link) -> dict[Metric, Measurement]:
     return {each.metric: each for each in _on_probes(link)}
-
-
-def _as_served(raw: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:
-    """Return raw answers as the graph serves them: probabilities, where the task is classification."""
-    if manifest.task != "classification":
-        return raw
-    exponents = np.exp(raw - raw.max(axis=1, keepdims=True))
-    served: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
-    return served
 
 
 def _patterns_check(manifest: Manifest, probes: ProbeSet) -> Check:
@@ -222,19 +212,3 @@ def _not_run(graph: GraphEntry, error: ScoringError) -> Check:
         note = f"computes in {graph.precisions}, of which ONNX Runtime lacks operators here"
         return Check(graph.file, "run now", "not measured", note=note)
     return Check(graph.file, "run now", "broken", note=str(error))
-
-
-def _not_measured(manifest: Manifest, stored: Answers) -> Iterator[Check]:
-    """Yield what a bundle's own probes cannot tell."""
-    if not stored:
-        why = "the bundle holds no answers of its stages: a newer onepath builds bundles that do"
-        yield Check("every proof", "the stages before the graph", "not measured", note=why)
-    titles = {link.title for link in links_of(manifest)}
-    for proof in manifest.proofs:
-        others = sum(measured.inputs not in titles for measured in proof.measurements)
-        if others and proof.step != "engine":
-            what = f"{others} further comparison{'s' * (others > 1)}"
-            yield Check(proof.step, what, "not measured", note="on rows that are not in the bundle")
-    for engine in manifest.engines:
-        subject = f"engine for {engine.gpu}"
-        yield Check(subject, "run now", "not measured", note=f"runs on compute capability {engine.compute_capability}")

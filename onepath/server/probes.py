@@ -67,8 +67,8 @@ def check_probes(
     alone = [[row] for row in rows]
     together = list(_batches(rows, manifest.graph.max_batch_size))
     with _Connection(address, front_door, timeout_s) as connection:
-        first = [_checked(connection.send, batch, front_door, probes, manifest) for batch in together]
-        second = [_checked(connection.send, batch, front_door, probes, manifest) for batch in alone]
+        first = [_checked(connection.send, batch, front_door, probes=probes, manifest=manifest) for batch in together]
+        second = [_checked(connection.send, batch, front_door, probes=probes, manifest=manifest) for batch in alone]
     return ProbeReport(
         front_door=front_door,
         rows=len(probes.rows),
@@ -110,7 +110,7 @@ def _batches(rows: Sequence[NumberedProbe], size: int) -> Iterator[Sequence[Numb
 
 
 def _checked(
-    send: Send, rows: Sequence[NumberedProbe], front_door: str, probes: ProbeSet, manifest: Manifest
+    send: Send, rows: Sequence[NumberedProbe], front_door: str, *, probes: ProbeSet, manifest: Manifest
 ) -> tuple[float, float]:
     """Return the largest error and the latency in milliseconds of one request, whose rows are all answered well."""
     from tritonclient.utils import InferenceServerException
@@ -124,13 +124,17 @@ def _checked(
         raise _failure(front_door, patterns, f"was not answered ({error.message()})") from error
     latency_ms = 1e3 * (time.perf_counter() - began)
     errors = [
-        _row_error({name: array[index] for name, array in answer.items()}, row, front_door, probes, manifest)
+        _row_error(
+            {name: array[index] for name, array in answer.items()}, row, front_door, probes=probes, manifest=manifest
+        )
         for index, row in enumerate(rows)
     ]
     return max(errors), latency_ms
 
 
-def _row_error(answer: Answer, numbered: NumberedProbe, front_door: str, probes: ProbeSet, manifest: Manifest) -> float:
+def _row_error(
+    answer: Answer, numbered: NumberedProbe, front_door: str, *, probes: ProbeSet, manifest: Manifest
+) -> float:
     """Return how far the answer to one row is from the stored one."""
     number, row = numbered
     where = f"{number} ({_pattern(row, manifest)})"

@@ -36,6 +36,7 @@ def deploy(bundle: Bundle, repository: Path, settings: DeploySettings | None = N
         BundleIntegrityError: the folder cannot be made or holds something that is not a model, the front door's name is
             taken by a model that onepath did not deploy, or the bundle's files changed since it was opened.
         MissingVariantError: the bundle has no graph of the precision, or no engine where one is required.
+        UnfitSettingsError: the graph cannot run on a CPU, or takes fewer rows than a preferred batch has.
     """
     source = source_from_bundle(bundle, settings)
     deployment = deployment_from_source(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ class DeploySettings(Closed):
         inter_op_threads: threads across the operators of one graph run.
         allow_spinning: whether idle threads of ONNX Runtime spin; they take the cores from preprocessing if they do.
         max_queue_delay_us: how long the first request of a batch may wait for company.
-        preferred_batch_sizes: batches of these sizes leave at once; any size does when it is empty.
+        preferred_batch_sizes: rows of batches that leave at once; any number does when it is empty.
     """
 
     kind: Literal["cpu", "gpu"] = "cpu"
@@ -43,7 +43,7 @@ class DeploySettings(Closed):
     inter_op_threads: int = Field(default=1, ge=1)
     allow_spinning: bool = False
     max_queue_delay_us: int = Field(default=0, ge=0)
-    preferred_batch_sizes: tuple[int, ...] = ()
+    preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     def resolved(self) -> DeploySettings:
         """Return the same settings with the numbers of this machine in the place of those that were not given."""

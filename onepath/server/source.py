@@ -11,6 +11,7 @@ from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import Manifest
 from onepath.contract.probes import ProbeSet
 from onepath.contract.signatures import signature_bytes
+from onepath.server.fitting import check_fit
 from onepath.server.names import pipeline_id
 from onepath.server.settings import DeploySettings
 from onepath.server.variants import manifest_as_deployed, settings_in_full
@@ -61,10 +62,12 @@ def source_from_bundle(bundle: Bundle, settings: DeploySettings | None) -> Sourc
         BundleIntegrityError: the bundle's manifest changed since it was opened, its own settings are not valid, or what
             lies beside its manifest as a signature is none.
         MissingVariantError: the bundle has no such graph or engine.
+        UnfitSettingsError: the graph cannot be served with these settings.
     """
     data = (bundle.path / MANIFEST).read_bytes()
     if sha256_from_bytes(data) != bundle.id:
         raise BundleIntegrityError(MANIFEST, "was changed since the bundle was opened", root=str(bundle.path))
     full = settings_in_full(bundle.manifest, settings)
-    signature = signature_bytes(bundle.path)
-    return Source(manifest_as_deployed(bundle.manifest, full), data, bundle.probes, full, signature)
+    deployed = manifest_as_deployed(bundle.manifest, full)
+    check_fit(deployed, full, given=settings)
+    return Source(deployed, data, bundle.probes, full, signature_bytes(bundle.path))

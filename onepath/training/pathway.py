@@ -144,7 +144,7 @@ def train_with_pathway(
     run("auxiliary, alone", auxiliary, data.auxiliary, settings.auxiliary_epochs)
     run("target, alone", target, data.target, settings.epochs)
     plain = copy.deepcopy(target)
-    reparameterize(target, auxiliary, layers=layers)
+    reparameterize(target, auxiliary, layers=layers, name="auxiliary")
     run("target, on with the auxiliary's weights", target, data.target, settings.pathway_epochs)
     run("target, on without them", plain, data.target, settings.pathway_epochs)
     accuracies = [_accuracy(each, data.held_out.target) for each in answers]

@@ -10,6 +10,7 @@ from pydantic import Field
 from onepath.contract.graphs import Precision
 from onepath.contract.manifest import Manifest
 from onepath.contract.tensors import Closed
+from onepath.server.fitting import precisions_that_run
 from onepath.server.settings import DeploySettings
 from onepath.server.variants import settings_in_full
 from onepath.tuning.settings import TuneSettings
@@ -92,7 +93,9 @@ def space_from_manifest(manifest: Manifest, settings: TuneSettings, cores: int) 
     """
     load, largest = settings.load, manifest.graph.max_batch_size
     plain = manifest.model_copy(update={"deployment": {}})
-    default = _in_full(plain, DeploySettings(kind=settings.kind, preprocess_instances=cores))
+    # The bundle's own choice comes first, and it may be for a GPU only.
+    precision = next(iter(precisions_that_run(plain, settings.kind)), None)
+    default = _in_full(plain, DeploySettings(kind=settings.kind, precision=precision, preprocess_instances=cores))
     if settings.kind == "cpu":
         default = default.model_copy(update={"graph_instances": cores})
     return Space(
@@ -130,7 +133,7 @@ def batchings(rows_in_flight: int, largest: int) -> tuple[Batching, ...]:
 
 def _graphs(manifest: Manifest, default: DeploySettings) -> tuple[Graph, ...]:
     found: list[Graph] = []
-    for precision in dict.fromkeys(graph.precision for graph in manifest.graphs):
+    for precision in precisions_that_run(manifest, default.kind):
         full = _in_full(manifest, DeploySettings(kind=default.kind, precision=precision))
         found.append((precision, full.engine))
         if full.engine == "require":

@@ -70,7 +70,9 @@ def choose(found: Sequence[Summary], default: Candidate, goal: Goal, noise: floa
     """Return the chosen candidate, or None if none is within the bounds.
 
     Candidates of another number of rows a request, and those in a precision that loses to float32 here, are out. Among
-    those whose score is within the noise of the best one's, the one that differs least from the default is taken.
+    those whose score is within the noise of the best one's, the one that differs least from the default is taken; one
+    that another of these outdoes, as good in the score and clearly better in the other of latency and throughput, is
+    not.
 
     Args:
         found: what was measured.
@@ -90,7 +92,18 @@ def choose(found: Sequence[Summary], default: Candidate, goal: Goal, noise: floa
         return None
     best = max(score_of(summary, goal) for summary in within)
     ties = [summary for summary in within if score_of(summary, goal) * (1 + noise) >= best]
-    return min(ties, key=lambda summary: (*_plainness(summary.candidate, default), -score_of(summary, goal)))
+    kept = [summary for summary in ties if not any(_outdoes(other, summary, goal, noise) for other in ties)]
+    return min(kept, key=lambda summary: (*_plainness(summary.candidate, default), -score_of(summary, goal)))
+
+
+def _outdoes(first: Summary, second: Summary, goal: Goal, noise: float) -> bool:
+    """Return whether the first is as good in the score, and better in the other one by more than twice the noise.
+
+    The score's own noise is known; a percentile of the latency has more of it than the throughput.
+    """
+    other = goal.model_copy(update={"objective": "latency" if goal.objective == "throughput" else "throughput"})
+    better = score_of(first, other) > score_of(second, other) * (1 + 2 * noise)
+    return better and score_of(first, goal) >= score_of(second, goal)
 
 
 def fastest(found: Iterable[Summary], default: Candidate, goal: Goal) -> Summary | None:

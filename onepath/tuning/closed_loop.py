@@ -53,7 +53,12 @@ class _Log:
 
 
 def offer_load(
-    connect: Callable[[], Transport], model: str, requests: Sequence[Arrays], load: Load, cpu_s: Callable[[], float]
+    connect: Callable[[], Transport],
+    model: str,
+    requests: Sequence[Arrays],
+    load: Load,
+    *,
+    cpu_s: Callable[[], float],
 ) -> Answered:
     """Return what clients saw of a server, after their warm-up.
 

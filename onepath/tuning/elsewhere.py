@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from onepath.contract.bundle import Bundle
+from onepath.contract.processor import this_processor
 from onepath.server.settings import usable_cores
 from onepath.tuning.amending import REPORT
-from onepath.tuning.machine import cores_text, this_cpu
+from onepath.tuning.machine import cores_text
 from onepath.tuning.report import TuningReport
 
 
@@ -27,10 +28,10 @@ def measured_elsewhere(bundle: Bundle) -> str | None:
     except ValidationError:  # another release's, of which nothing is known
         where = "with another release of onepath"
     else:
-        if (machine.cpu, machine.cores) == (this_cpu(), usable_cores()):
+        if (machine.cpu, machine.cores) == (this_processor().name, usable_cores()):
             return None
         where = f"on {cores_text(machine.cpu, machine.cores)}"
-    here = cores_text(this_cpu(), usable_cores())
+    here = cores_text(this_processor().name, usable_cores())
     return (
         f"the bundle's deployment settings were measured {where}, and this is {here}: `onepath tune {bundle.path}` on "
         "the machine that serves it, or give the options"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from onepath import __version__
+from onepath.contract.processor import this_processor
 from onepath.contract.tensors import Closed
 from onepath.server.settings import usable_cores
 from onepath.server.triton import TritonInstallation
 
-_CPU_INFO = Path("/proc/cpuinfo")
 _GPU_INFO = Path("/proc/driver/nvidia/gpus")
-_NAMES = ("model name", "cpu model", "hardware")
 
 
 class Machine(Closed):
@@ -39,18 +37,13 @@ class Machine(Closed):
 def this_machine(installation: TritonInstallation) -> Machine:
     """Return the fingerprint of this machine with the Triton that will run on it."""
     return Machine(
-        cpu=this_cpu(),
+        cpu=this_processor().name,
         cores=usable_cores(),
         gpus=gpu_names(_GPU_INFO),
         onepath=__version__,
         onnxruntime=_first_version("onnxruntime", "onnxruntime-gpu"),
         triton=triton_version(installation),
     )
-
-
-def this_cpu() -> str:
-    """Return the name of this machine's processor."""
-    return cpu_name(_CPU_INFO.read_text(errors="replace") if _CPU_INFO.exists() else "")
 
 
 def cores_text(cpu: str, cores: int) -> str:
@@ -60,19 +53,6 @@ def cores_text(cpu: str, cores: int) -> str:
     'AMD EPYC, 1 core'
     """
     return f"{cpu}, {cores} core{'s' * (cores != 1)}"
-
-
-def cpu_name(cpuinfo: str) -> str:
-    r"""Return the processor's name out of the text of `/proc/cpuinfo`, or the architecture.
-
-    >>> cpu_name("processor\t: 0\nmodel name\t: Intel(R) Xeon(R)  Platinum\n")
-    'Intel(R) Xeon(R) Platinum'
-    """
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip().lower() in _NAMES and value.strip():
-            return " ".join(value.split())
-    return platform.machine()
 
 
 def gpu_names(folder: Path) -> tuple[str, ...]:

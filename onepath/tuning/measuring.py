@@ -11,6 +11,7 @@ from onepath.clients.transport import Arrays, Transport
 from onepath.contract.bundle import Bundle
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.errors import ServerUnavailableError
+from onepath.server.fitting import UnfitSettingsError
 from onepath.server.launch import start_server
 from onepath.server.repository import deploy
 from onepath.server.settings import ServerSettings
@@ -60,16 +61,16 @@ def measure(bench: Bench, candidate: Candidate) -> Entry:
     log = bench.folder / f"server-{_digits(candidate)}.log"
     log.unlink(missing_ok=True)
     load = bench.context.load.model_copy(update={"rows": candidate.rows})
-    deploy(bench.bundle, bench.repository, candidate.settings)
     at_s = time.time()
     try:
+        deploy(bench.bundle, bench.repository, candidate.settings)
         settings = ServerSettings(
             grpc_port=None, http_port=None, metrics_port=None, drain_timeout_s=_DRAIN_S, log_file=log
         )
         with start_server(bench.repository, settings, installation=bench.installation) as server:
             at_s = time.time()
             answered = _answered(server.grpc_address, server.pid, bench, load)
-    except ServerUnavailableError as error:
+    except (ServerUnavailableError, UnfitSettingsError) as error:
         wall_s = time.perf_counter() - began
         return Entry(context=bench.context, candidate=candidate, at_s=at_s, wall_s=wall_s, failure=_short(str(error)))
     entry = _entry(bench.context, candidate, answered, at_s=at_s, wall_s=time.perf_counter() - began)
@@ -85,7 +86,7 @@ def _answered(address: str, pid: int, bench: Bench, load: Load) -> Answered:
         return GrpcTransport(address)
 
     front_door, requests = bench.bundle.manifest.name, bench.requests[load.rows]
-    return offer_load(connect, front_door, requests, load, lambda: session_cpu_s(pid))
+    return offer_load(connect, front_door, requests, load, cpu_s=lambda: session_cpu_s(pid))
 
 
 def _entry(context: Context, candidate: Candidate, answered: Answered, *, at_s: float, wall_s: float) -> Entry:

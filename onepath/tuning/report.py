@@ -94,16 +94,16 @@ class TuningReport(Closed):
 
 
 def report_from_entries(
-    name: str, context: Context, default: Candidate, goal: Goal, entries: Sequence[Entry], *, finished: bool
+    name: str, context: Context, entries: Sequence[Entry], *, default: Candidate, goal: Goal, finished: bool
 ) -> TuningReport:
     """Return the report of what was measured.
 
     Args:
         name: the bundle's.
         context: of the measurements.
+        entries: the measurements.
         default: what is deployed where nobody says anything.
         goal: what is best.
-        entries: the measurements.
         finished: whether nothing was left to measure.
     """
     spread = noise(entries, default, goal)

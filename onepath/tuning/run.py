@@ -60,11 +60,16 @@ def tune(
     bench = _bench(bundle, settings, folder, (space.default.rows, *space.rows))
     with Journal(folder, bench.context, fresh=fresh) as journal:
         try:
-            finished = _measure_all(bench, journal, space, settings, watch or _watch_nothing)
+            finished = _measure_all(bench, journal, space, settings, watch=watch or _watch_nothing)
         finally:
             shutil.rmtree(bench.repository, ignore_errors=True)
         report = report_from_entries(
-            bundle.manifest.name, bench.context, space.default, settings.goal, journal.entries, finished=finished
+            bundle.manifest.name,
+            bench.context,
+            journal.entries,
+            default=space.default,
+            goal=settings.goal,
+            finished=finished,
         )
         publish_file(folder / REPORT, report_bytes(report))
         draw(folder / PICTURE, report)
@@ -100,7 +105,7 @@ def _bench(bundle: Bundle, settings: TuneSettings, folder: Path, rows: Sequence[
     return Bench(bundle, context, requests, folder, installation)
 
 
-def _measure_all(bench: Bench, journal: Journal, space: Space, settings: TuneSettings, watch: Watch) -> bool:
+def _measure_all(bench: Bench, journal: Journal, space: Space, settings: TuneSettings, *, watch: Watch) -> bool:
     """Return whether nothing was left to measure when it ended."""
 
     def measured(candidate: Candidate) -> None:

@@ -1,3 +1,5 @@
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -28,6 +30,29 @@ def test_build_writes_the_bundles_and_says_what_to_do_next(onepath_process, reci
     assert "toy-word: proof chain" in done.stdout
     assert "bundle toy-word …\nbundle toy-word: done in" in done.stderr
     assert done.stdout.endswith("next: onepath deploy bundles/toy-word --repository bundles/model_repository\n")
+
+
+@pytest.fixture
+def rounded(onepath, recipe, workspace):
+    """The bundle of `--precision int8`, and what was printed."""
+    done = onepath("build", recipe, "--output", "bundles", "--precision", "int8")
+    assert done.exit_code == 0, done.stderr
+    return open_bundle(workspace / "bundles" / "toy-word"), done.stdout
+
+
+def test_a_precision_that_is_asked_for_lies_beside_the_float32_graph_and_is_reported(rounded):
+    bundle, printed = rounded
+    assert {graph.file: graph.precision for graph in bundle.manifest.graphs} == {
+        "graphs/model.onnx": "fp32",
+        "graphs/model.int8.onnx": "int8",
+    }
+    (graph,) = json.loads((bundle.path / "reports" / "precision.json").read_bytes())["graphs"]
+    assert (graph["precision"], graph["outcome"] in ("kept", "chosen")) == ("int8", True)
+    assert re.search(r"fp32 \(also int8\)|int8 \(also fp32\)", printed)
+
+
+def test_a_precision_that_is_none_is_wrong_usage(onepath, recipe):
+    assert onepath("build", recipe, "--precision", "int7").exit_code == 2
 
 
 def test_every_problem_of_a_recipe_is_named_at_once(onepath, recipe):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from onepath.cli.machine import Fact, can_serve, cpu_fact, gpus_from_csv, shared_memory_fact
+from onepath.contract.processor import processor_from_cpuinfo
 
 
 @pytest.fixture
@@ -128,13 +129,13 @@ def test_little_shared_memory_is_said_with_what_to_do(tmp_path):
     assert "--shm-size" in scarce.advice
 
 
-def test_the_instructions_that_matter_are_read_from_cpuinfo(tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2 amx_int8 avx512_vnni\n")
-    assert cpu_fact(tmp_path / "cpuinfo").value.endswith("avx2, avx512_vnni, amx_int8")
+def test_of_the_processors_instructions_those_that_matter_are_told():
+    processor = processor_from_cpuinfo("processor\t: 0\nflags\t\t: fpu avx2 amx_int8 avx512_vnni\n")
+    assert cpu_fact(processor).value.endswith("avx2, avx512_vnni, amx_int8")
 
 
-def test_a_machine_without_cpuinfo_has_no_known_flags(tmp_path):
-    assert cpu_fact(tmp_path / "none").value.endswith("no vector flags known")
+def test_a_machine_without_cpuinfo_has_no_known_flags():
+    assert cpu_fact(processor_from_cpuinfo("")).value.endswith("no vector flags known")
 
 
 def test_a_gpu_is_named_with_what_to_do_to_use_it(onepath_process, workspace):

@@ -39,3 +39,24 @@ def test_the_bundle_is_left_as_it_was(onepath, workspace):
     before = (workspace / "build/tiny/manifest.json").read_bytes()
     onepath("engine", "tiny")
     assert (workspace / "build/tiny/manifest.json").read_bytes() == before
+
+
+def test_the_printed_container_is_that_of_the_release_that_is_given(onepath, workspace):
+    stderr = onepath("engine", "tiny", "--release", "25.12").stderr
+    assert "nvcr.io/nvidia/tensorrt:25.12-py3" in stderr
+    assert "--release 25.12" in stderr
+
+
+def test_the_tensorrt_to_install_is_the_one_that_the_release_has(onepath, workspace):
+    assert (
+        'pip install "onepath[tensorrt]" "tensorrt==10.14.1.*"'
+        in onepath("engine", "tiny", "--release", "25.12").stderr
+    )
+    assert 'pip install "onepath[tensorrt]", or' in onepath("engine", "tiny", "--release", "26.09").stderr
+
+
+def test_a_release_whose_tensorrt_is_too_old_is_told_before_tensorrt_is_looked_for(onepath, workspace):
+    found = onepath("engine", "tiny", "--release", "24.10")
+    assert found.exit_code == 1
+    assert "triton-24.10 has 10.5, and engines are built with 10.12 or newer" in found.stderr
+    assert "docker" not in found.stderr

@@ -168,6 +168,96 @@ TUNING = {
 }
 
 
+def folded(layer, **figures):
+    """Return an entry of a collapse report, as a bundle holds it."""
+    named = ("relative_change", "error", "parameters_before", "parameters_after", "flops_before", "flops_after")
+    entry = {"layer": layer, "rule": "cross_modal", "folded": "1 auxiliary into one weight", "scales": [], "parts": []}
+    return entry | dict.fromkeys(named) | figures
+
+
+def collapse_report(*layers, left=()):
+    sizes = {"parameters_before": 90, "parameters_after": 50, "flops_before": 2000, "flops_after": 1000}
+    return sizes | {"layers": list(layers), "left": list(left)}
+
+
+DEEP = "encoders.picture.block.encoder.layers.{}.attention.query_key_value_projection.weight"
+
+
+def test_a_folded_layer_is_shown_with_all_its_figures_and_whose_its_scales_are(onepath, amended):
+    figures = {"parameters_before": 1234, "parameters_after": 600, "flops_before": 7000, "flops_after": 7000}
+    layers = [
+        folded(
+            DEEP.format(number),
+            relative_change=0.0123,
+            error=1.5e-16,
+            scales=[0.25, -0.5],
+            auxiliaries=["sound", None],
+            **figures,
+        )
+        for number in range(2)
+    ]
+    stdout = onepath("inspect", amended({"reports/collapse.json": collapse_report(*layers)})).stdout
+    assert "Collapse: 90 to 50 parameters, 2,000 to 1,000 FLOPs on one row" in stdout
+    assert "cross_modal in encoders.picture.block.encoder.layers: 1 auxiliary into one weight" in stdout
+    lines = [line.split() for line in stdout.splitlines()]
+    first = next(number for number, line in enumerate(lines) if line and line[0].startswith("0.attention."))
+    assert lines[first][1:] == ["0.012", "1.5e-16", "0.25", "of", "sound", "1,234", "7,000"]
+    assert lines[first + 1][-3:] == ["-0.5", "to", "600"]
+
+
+def test_a_report_that_names_no_auxiliaries_is_shown_with_its_scales(onepath, amended):
+    report = collapse_report(folded("first.weight", scales=[0.25]))
+    lines = [
+        line.split() for line in onepath("inspect", amended({"reports/collapse.json": report})).stdout.splitlines()
+    ]
+    assert ["first.weight", "0.25"] in lines
+
+
+def test_layers_that_are_left_for_one_reason_are_one_row(onepath, amended):
+    names = ["picture.chain.0", "picture.chain.1", "sound.chain.0"]
+    left = [{"layer": name, "rule": "pixel_normalization", "reason": "it is tied"} for name in names]
+    left.append({"layer": "", "rule": "batch_norm", "reason": "it is in training mode"})
+    stdout = onepath("inspect", amended({"reports/collapse.json": collapse_report(left=left)})).stdout
+    lines = [line.split() for line in stdout.splitlines()]
+    assert [*["pixel_normalization", "picture.chain.0", "and", ".1,", "sound.chain.0", "it", "is", "tied"]] in lines
+    assert [*["batch_norm", "the", "model", "it", "is", "in", "training", "mode"]] in lines
+
+
+def test_no_name_is_too_long_for_a_table(onepath, amended):
+    entry = folded("x" * 250, relative_change="inf", error=0.5, scales=[1.0], auxiliaries=["sound"])
+    left = [{"layer": f"{'y' * 120}.{number}", "rule": "a_rule", "reason": "z" * 150} for number in range(9)]
+    report = collapse_report(entry, left=left) | {
+        "flops_before": 10**15,
+        "flops_after": 10**14,
+        "parameters_after": 10**12,
+    }
+    files = {"reports/collapse.json": report}
+    lines = onepath("inspect", amended(files)).stdout.splitlines()
+    assert [line for line in lines if len(line) > COLUMNS] == []
+    shown = "".join("".join(line.split()) for line in lines)
+    assert (shown.count("x"), shown.count("inf")) >= (250, 1)
+
+
+PASSES = [
+    {"pass": "fold", "kept": True, "reason": "it pays", "nodes_before": 490, "bytes_before": 9000}
+    | {"nodes_after": 480, "bytes_after": 9000},
+    {"pass": "fuse", "kept": False, "reason": "it cannot be run", "nodes_before": 480, "bytes_before": 9000},
+]
+LINT = {
+    "mean": [{"level": "warning", "tensor": "first.weight", "message": "its norm shrank to 0.7"}],
+    "left": [],
+}
+
+
+def test_passes_and_what_the_linter_found_are_tables(onepath, amended):
+    files = {"reports/passes.json": PASSES, "reports/lint.json": LINT}
+    lines = [line.split() for line in onepath("inspect", amended(files)).stdout.splitlines()]
+    assert ["fold", "kept", "490", "to", "480", "9.0", "kB", "it", "pays"] in lines
+    assert ["fuse", "dropped", "480", "9.0", "kB", "it", "cannot", "be", "run"] in lines
+    assert ["mean", "warning", "first.weight", "its", "norm", "shrank", "to", "0.7"] in lines
+    assert ["left", "nothing", "was", "found"] in lines
+
+
 def test_the_reports_are_tables(onepath, amended):
     files = {"reports/merges.json": MERGES, "reports/precision.json": PRECISION, "reports/tuning.json": TUNING}
     stdout = onepath("inspect", amended(files, deployment={"graph_instances": 2})).stdout

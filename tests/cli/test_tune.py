@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,18 @@ def test_a_dry_run_leaves_the_bundle_as_it_was(measured):
     folder, done = measured
     assert open_bundle(folder / "build" / "tiny").manifest.deployment == {}
     assert "the bundle is as it was" in done.stdout
+
+
+def test_the_command_that_deploys_the_choice_without_writing_it_gives_the_settings_that_were_measured(again, onepath):
+    done = onepath(*ARGUMENTS, "--dry-run")
+    (line,) = (line for line in done.stdout.splitlines() if ": onepath deploy " in line)
+    words = shlex.split(line.partition(": onepath ")[2])
+    assert onepath(*words, "-r", "repository").exit_code == 0
+    recorded = json.loads((again / "repository/tiny/1/deployment.json").read_text())["settings"]
+    report = json.loads((again / "out/tuning.json").read_text())
+    (chosen,) = (each["candidate"]["settings"] for each in report["measured"] if each["is_chosen"])
+    assert recorded == chosen
+    assert open_bundle(again / "build" / "tiny").manifest.deployment == {}
 
 
 def test_nothing_is_left_running_or_lying_about(measured):

@@ -31,10 +31,17 @@ def digest(name: str) -> str:
     return sha256_from_bytes(FILES[name])
 
 
-def proof(step="collapse", *, reads=PARENT, writes=None, error=0.0, tolerance=1e-6):
-    measured = (Measurement(inputs="one row", error=error, tolerance=tolerance),)
+def proof(step="collapse", *, reads=PARENT, writes=None, error=0.0, tolerance=None, computed_in=None):
+    """Return a proof with one comparison, in float64 where a step has to be proved in it."""
+    computed_in = computed_in or ("float64" if step in ("merge", "collapse") else "float32")
+    measured = Measurement(
+        inputs=f"{computed_in}, one row",
+        error=error,
+        tolerance=tolerance or (1e-10 if computed_in == "float64" else 1e-6),
+        computed_in=computed_in,
+    )
     writes = writes or digest("weights/model.safetensors")
-    return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=measured)
+    return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=(measured,))
 
 
 def manifest(**changes) -> Manifest:

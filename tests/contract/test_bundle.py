@@ -11,6 +11,7 @@ from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, open_bundle
 from onepath.contract.digests import canonical_json, sha256_from_bytes, sha256_from_file
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.manifest import ModalityEntry
+from onepath.contract.proofs import Measurement
 from onepath.contract.tensors import TensorSpec
 from tests.contract import small_bundle
 
@@ -114,27 +115,75 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
 
 def test_a_proof_over_its_tolerance_is_refused(tmp_path):
     weights, graph = small_bundle.digest("weights/model.safetensors"), small_bundle.digest("graphs/model.onnx")
-    proofs = (small_bundle.proof(error=2e-6), small_bundle.proof("onnx", reads=weights, writes=graph))
+    proofs = (small_bundle.proof(error=2e-10), small_bundle.proof("onnx", reads=weights, writes=graph))
     path = small_bundle.write(tmp_path / "b", proofs=proofs)
-    with pytest.raises(BundleIntegrityError, match=r"proof 1, collapse.*over 1e-06"):
+    with pytest.raises(BundleIntegrityError, match=r"proof 1, collapse.*over 1e-10"):
         open_bundle(path)
 
 
-@pytest.mark.parametrize(("step", "most"), [("merge", 1e-6), ("collapse", 1e-2), ("onnx", 1e-2)])
-def test_a_tolerance_with_which_a_proof_proves_nothing_is_refused(tmp_path, step, most):
-    def chain(tolerance):
-        given = {step: tolerance}
-        weights, graph = small_bundle.digest("weights/model.safetensors"), small_bundle.digest("graphs/model.onnx")
-        return (
-            small_bundle.proof("merge", writes="b" * 64, tolerance=given.get("merge", 1e-10)),
-            small_bundle.proof("collapse", reads="b" * 64, tolerance=given.get("collapse", 1e-10)),
-            small_bundle.proof("onnx", reads=weights, writes=graph, tolerance=given.get("onnx", 1e-5)),
-        )
+def chain(**changes):
+    """Return a chain of three steps, some of which are proved otherwise."""
+    weights, graph = small_bundle.digest("weights/model.safetensors"), small_bundle.digest("graphs/model.onnx")
+    ends = {"merge": {"writes": "b" * 64}, "collapse": {"reads": "b" * 64}, "onnx": {"reads": weights, "writes": graph}}
+    return tuple(small_bundle.proof(step, **end, **changes.get(step, {})) for step, end in ends.items())
 
-    open_bundle(small_bundle.write(tmp_path / "small", proofs=chain(most)))
-    path = small_bundle.write(tmp_path / "small", proofs=chain(most * 1.1))
+
+@pytest.mark.parametrize(("step", "most"), [("merge", 1e-9), ("collapse", 1e-9), ("onnx", 1e-2)])
+def test_a_tolerance_with_which_a_proof_proves_nothing_is_refused(tmp_path, step, most):
+    open_bundle(small_bundle.write(tmp_path / "small", proofs=chain(**{step: {"tolerance": most}})))
+    path = small_bundle.write(tmp_path / "small", proofs=chain(**{step: {"tolerance": most * 1.1}}))
     with pytest.raises(BundleIntegrityError, match=rf"{step} of model\).* with which it would prove nothing"):
         open_bundle(path)
+
+
+def with_more(proofs, step, **figures):
+    """Return a chain in which a step has one more comparison."""
+    more = Measurement(error=0.0, **{"inputs": "two rows"} | figures)
+    return tuple(
+        proof.model_copy(update={"measurements": (*proof.measurements, more)}) if proof.step == step else proof
+        for proof in proofs
+    )
+
+
+def test_a_tolerance_of_float32_is_refused_for_a_comparison_in_float64_alone(tmp_path):
+    def write(computed_in):
+        proofs = with_more(chain(), "collapse", tolerance=1e-4, computed_in=computed_in)
+        return small_bundle.write(tmp_path / "small", proofs=proofs)
+
+    open_bundle(write("float32"))
+    with pytest.raises(BundleIntegrityError, match=r"collapse of model\).*tolerance of 0\.0001 in float64"):
+        open_bundle(write("float64"))
+
+
+@pytest.mark.parametrize("figures", [{"computed_in": "float32"}, {"computed_in": "float64", "metric": "flips"}])
+def test_every_comparison_of_a_merge_is_of_the_largest_difference_in_float64(tmp_path, figures):
+    right = with_more(chain(), "merge", tolerance=1e-10, computed_in="float64")
+    open_bundle(small_bundle.write(tmp_path / "small", proofs=right))
+    wrong = with_more(chain(), "merge", tolerance=1e-10, **figures)
+    path = small_bundle.write(tmp_path / "small", proofs=wrong)
+    with pytest.raises(BundleIntegrityError, match="does not compare the largest difference in float64 on two rows"):
+        open_bundle(path)
+
+
+def test_a_collapse_without_a_comparison_in_float64_is_refused(tmp_path):
+    path = small_bundle.write(tmp_path / "small", proofs=chain(collapse={"computed_in": "float32"}))
+    with pytest.raises(BundleIntegrityError, match="has no comparison of the largest difference in float64"):
+        open_bundle(path)
+
+
+@pytest.mark.parametrize(("inputs", "allowed"), [("collapse to cast", True), ("merge to collapse", False)])
+def test_a_fold_on_the_golden_probes_is_compared_in_float64(tmp_path, inputs, allowed):
+    proofs = with_more(chain(), "collapse", inputs=f"golden probes, {inputs}", tolerance=1e-10, computed_in="float32")
+    path = small_bundle.write(tmp_path / "small", proofs=proofs)
+    if allowed:
+        open_bundle(path)
+    else:
+        with pytest.raises(BundleIntegrityError, match="in float64 on golden probes, merge to collapse"):
+            open_bundle(path)
+
+
+def test_a_comparison_is_in_float32_unless_it_says_otherwise():
+    assert Measurement(inputs="one row", error=0.0, tolerance=1.0).computed_in == "float32"
 
 
 def test_one_graph_in_the_place_of_two_is_refused(tmp_path):

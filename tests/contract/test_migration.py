@@ -59,6 +59,55 @@ def test_a_released_manifest_says_the_same_in_todays_schema(tmp_path):
     assert (manifest.variants, manifest.engines, manifest.answers, manifest.deployment) == ((), (), None, {})
 
 
+def test_what_an_old_manifest_says_was_in_float64_in_its_titles_it_says_in_a_field(released):
+    found = [(proof["step"], each) for proof in migrated(released)["proofs"] for each in proof["measurements"]]
+    wide = [(step, each["inputs"]) for step, each in found if each["computed_in"] == "float64"]
+    assert len(wide) == sum(each["inputs"].startswith("float64,") for _, each in found) == 19
+    assert {each["computed_in"] for step, each in found if step == "onnx"} == {"float32"}
+    assert {step for step, _ in wide} == {"merge", "collapse"}
+
+
+@pytest.mark.parametrize(("title", "allowed"), [("float64, one row", False), ("float32 against float64, one", True)])
+def test_an_old_tolerance_of_float32_is_refused_for_what_was_in_float64(tmp_path, title, allowed):
+    path = small_bundle.write(tmp_path / "old")
+
+    def looser(raw):
+        old = in_first_schema(raw)
+        more = {"inputs": title, "max_abs_error": 0.0, "tolerance": 1e-4, "relative": True}
+        old["proofs"][0]["measurements"].append(more)
+        return old
+
+    rewrite(path, looser)
+    if allowed:
+        open_bundle(path)
+    else:
+        with pytest.raises(BundleIntegrityError, match=r"proof 1, collapse.*tolerance of 0\.0001 in float64"):
+            open_bundle(path)
+
+
+def test_a_manifest_that_does_not_say_what_was_in_float64_yet_is_held_to_it_all_the_same(tmp_path):
+    def write(inputs, tolerance):
+        path = small_bundle.write(tmp_path / "early")
+
+        def unsaid(raw):
+            for proof in raw["proofs"]:
+                for each in proof["measurements"]:
+                    del each["computed_in"]
+            raw["proofs"][0]["measurements"].append(
+                {"inputs": inputs, "error": 0.0, "tolerance": tolerance, "metric": "max_relative"}
+            )
+            return raw
+
+        rewrite(path, unsaid)
+        return path
+
+    for inputs in ("float64, two rows", "golden probes, collapse.reference to collapse"):
+        open_bundle(write(inputs, 1e-10))
+        with pytest.raises(BundleIntegrityError, match="in float64"):
+            open_bundle(write(inputs, 1e-4))
+    open_bundle(write("golden probes, collapse to cast", 1e-4))
+
+
 def test_migrating_changes_nothing_but_the_version_and_how_measurements_are_written(released):
     found = migrated(released)
     assert set(found) == set(released)

@@ -173,3 +173,10 @@ def test_the_collapsed_image_encoder_loads_strictly_into_the_plain_class() -> No
             parameter.zero_()
         assert (plain(values) - attached(values)).abs().max() > 1e-3
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in collapsed.parameters())
+
+
+def test_the_report_of_the_collapse_says_that_the_scales_are_of_the_audio_s_weights() -> None:
+    attached = image_encoder(40).eval()
+    attach_pathway(attached, audio_encoder(8000))
+    _, report = collapse(attached)
+    assert [entry.auxiliaries for entry in report.layers] == [("audio",)] * 12

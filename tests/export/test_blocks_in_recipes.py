@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from onepath.contract.errors import RecipeError
+from onepath.contract.robustness import robustness_from_bundle
 from onepath.export.build import build
-from onepath.export.models import models_from_recipe
+from onepath.export.bundles.single_encoders import single_encoders
+from onepath.export.bundles.sources import Sources
+from onepath.export.models import MadeModel, models_from_recipe
 from onepath.export.planning import plan_from_file
 from onepath.export.progress import SilentProgress
-from onepath.export.recipe import recipe_from_file
+from onepath.export.recipe import Recipe, recipe_from_file
 from onepath.export.recipe.code import folder_on_path
 from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.export.trained import Trained
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
 from tests.export.soup import NAMES, write_soup
@@ -154,3 +158,38 @@ def test_a_parent_of_another_kind_is_told_by_plan_and_build_before_anything_is_w
         with pytest.raises(RecipeError, match=re.escape(f"bundles.odd.{told}")):
             run(path)
     assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_a_fused_parent_is_compared_with_the_parents_that_another_bundle_takes_for_its_modalities(bundles, folder):
+    report = robustness_from_bundle(bundles["chain"].path)
+    assert report.notes["encoders"] == "flower: the parent flowers; note: the parent notes"
+    with folder_on_path(folder / "recipe"):
+        path = folder / "recipe" / "recipe.yaml"
+        made = models_from_recipe(recipe_from_file(path), path)
+    payloads = [json.loads(line) for line in (folder / "recipe" / "rows.jsonl").read_text().splitlines()]
+    values = torch.tensor([[float(row["flower"][name]) for name in NAMES] for row in payloads])
+    with torch.inference_mode():
+        found = made["flowers"].model(values).argmax(1).tolist()
+    right = sum(answer == row["target"] for answer, row in zip(found, payloads, strict=True))
+    assert report.encoders["flower"].value == round(right / len(payloads), 6)
+    assert set(report.encoders) == {"flower", "note"}
+
+
+def test_a_fused_parent_that_nothing_can_be_compared_with_says_so_of_each_modality():
+    only = {"parents": {"fused": CHANGES["parents"]["fused"]}, "bundles": {"chain": CHANGES["bundles"]["chain"]}}
+    recipe = Recipe.model_validate(
+        {"name": "alone", "task": "classification", "labels": ["a", "b", "c"], "rows": "rows.jsonl"}
+        | {"modalities": CHANGES["modalities"], **only}
+    )
+    found = single_encoders("chain", ("flower", "note"), recipe, Sources(Trained({})))
+    assert (found.encoders, list(found.left_out)) == ({}, ["flower", "note"])
+    assert found.left_out["note"].startswith("the recipe has no model of it alone; ")
+
+
+def test_an_encoder_that_was_trained_is_what_a_bundle_is_compared_with_first(bundles, folder):
+    trained = Trained({"note": torch.nn.Identity()})
+    recipe = recipe_from_file(folder / "recipe" / "recipe.yaml")
+    made = {"flowers": MadeModel(torch.nn.Flatten(), "", {})}
+    found = single_encoders("chain", ("flower", "note"), recipe, Sources(trained, made))
+    assert found.encoders == {"flower": made["flowers"].model, "note": trained.encoders["note"]}
+    assert found.origins["note"] == "the encoder that was trained"

@@ -54,6 +54,49 @@ def test_nan_and_other_names_or_shapes_are_no_match(wrong):
         )
 
 
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_infinity_is_no_match_for_infinity(relative, sign):
+    endless = np.array([1.0, np.inf])
+    with pytest.raises(ParityError, match="to which the model itself answers NaN or infinity"):
+        compare(
+            "step",
+            reference=lambda batch: {"y": endless},
+            candidate=lambda batch: {"y": sign * endless},
+            batches=[ROWS],
+            tolerance=1e9,
+            relative=relative,
+        )
+
+
+def test_of_several_outputs_the_worst_is_measured():
+    (measured,) = compare(
+        "step",
+        reference=lambda batch: {"y": batch.values["x"], "z": batch.values["x"]},
+        candidate=lambda batch: {"y": batch.values["x"] + 0.125, "z": batch.values["x"] - 0.25},
+        batches=[ROWS],
+        tolerance=1.0,
+    )
+    assert measured.error == 0.25
+
+
+def test_a_measurement_says_what_was_computed_in_float64_and_keeps_what_was_compared():
+    seen = []
+    (measured,) = compare(
+        "step",
+        reference=lambda batch: {"y": batch.values["x"]},
+        candidate=lambda batch: {"y": batch.values["x"] + 1e-13},
+        batches=[ROWS],
+        tolerance=1e-12,
+        computed_in="float64",
+        seen=seen,
+    )
+    assert measured.computed_in == "float64"
+    (kept,) = seen
+    assert kept.batch is ROWS
+    assert np.abs(kept.found["y"] - kept.expected["y"]).max() == measured.error
+
+
 def test_equal_weights_have_one_digest_and_one_changed_bit_has_another():
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)

@@ -10,12 +10,14 @@ from safetensors.numpy import load_file, save_file
 
 from onepath.contract.bundle import open_bundle
 from onepath.contract.errors import ParityError, RecipeError
+from onepath.contract.robustness import robustness_from_bundle
 from onepath.export.build import build
 from onepath.export.models import models_from_recipe
 from onepath.export.models.parity import measured_weights
 from onepath.export.progress import SilentProgress
 from onepath.export.recipe import recipe_from_file
-from onepath.export.recipe.code import folder_on_path
+from onepath.export.recipe.code import folder_on_path, module_from_file
+from onepath.export.weights import state_dict_from_bundle
 from tests.export.soup import answers, flowers, merged_by, parents, write_soup
 
 
@@ -74,6 +76,41 @@ def test_the_weights_are_rounded_once_from_float64(bundles, merge):
     assert max(np.abs(found[name] - expected[name]).max() for name in expected) < 1e-7
 
 
+ALONE = {"soup-mean": "left", "soup-round": "left", "soup-agreed": "right", "soup-extended": "left"}
+"""Which parent weighs most in each merge, the first of equals; a pathway's target is the mean."""
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_bundle_of_a_merge_is_compared_with_the_parent_that_weighs_most_in_it(bundles, name):
+    report, (values, targets) = robustness_from_bundle(bundles[name].path), flowers()
+    found = answers(parents()[ALONE[name]], values).argmax(1)
+    assert report.encoders["flower"].value == round((found == targets).mean(), 6)
+    gain = (scores(bundles[name]).argmax(1) == targets).mean() - (found == targets).mean()
+    assert report.full.gain_over_encoder["flower"].value == round(gain, 6)
+    assert report.notes["encoders"] == f"flower: the parent {ALONE[name]}"
+    assert report.encoders_left_out == {}
+
+
+def test_another_parent_would_have_another_accuracy():
+    values, targets = flowers()
+    accuracies = {name: (answers(parents()[name], values).argmax(1) == targets).mean() for name in ("left", "right")}
+    assert accuracies["left"] != accuracies["right"]
+
+
+@pytest.mark.parametrize("name", ["soup-agreed", "soup-extended"])
+def test_the_weights_load_strictly_into_the_parents_own_class(bundles, folder, name):
+    state = state_dict_from_bundle(bundles[name].path, "flower")
+    with folder_on_path(folder / "recipe"):
+        plain = module_from_file(folder / "recipe" / "models.py").classifier({"width": 8})
+    form = [(key, tensor.shape, tensor.dtype) for key, tensor in plain.state_dict().items()]
+    assert [(key, tensor.shape, tensor.dtype) for key, tensor in state.items()] == form
+    plain.load_state_dict(state, strict=True)
+    values = flowers()[0]
+    with torch.inference_mode():
+        found = plain.eval()(torch.from_numpy(values).float()).softmax(1).numpy()
+    assert np.abs(found - scores(bundles[name])).max() < 1e-5
+
+
 def test_integers_are_taken_from_the_base_and_never_averaged(bundles):
     assert weights(bundles["soup-agreed"])["steps"] == 100
 
@@ -105,7 +142,8 @@ def test_the_chain_leads_from_the_parents_over_the_merge_to_the_graph(bundles):
     assert [proof.step for proof in proofs] == ["merge", "collapse", "onnx"]
     assert proofs[0].subject == "left+right+base"
     inputs = [measured.inputs for measured in proofs[0].measurements]
-    assert inputs == [f"float64, the weights of {name} made again from its sources" for name in ("mean", "extended")]
+    weights = [f"float64, the weights of {name} made again from its sources" for name in ("mean", "extended")]
+    assert inputs == [*weights, "golden probes, merge.reference to merge"]
 
 
 def test_parents_are_recorded_with_their_digests(bundles):

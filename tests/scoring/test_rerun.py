@@ -11,11 +11,13 @@ from onnx import numpy_helper
 
 from onepath.contract.answers import ANSWERS, bytes_from_answers
 from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, digest_line, open_bundle
+from onepath.contract.comparisons import COMPARISONS
 from onepath.contract.digests import canonical_json, sha256_from_bytes, sha256_from_file
 from onepath.contract.errors import BundleIntegrityError
 from onepath.contract.graphs import EngineEntry
 from onepath.contract.writing import amend_bundle
 from onepath.scoring.checks import first_broken
+from onepath.scoring.comparing import comparisons_again
 from onepath.scoring.rerun import rerun
 from tests.export.answered_toy import ROUNDED, answered, copy_to, toy_bundles
 
@@ -75,7 +77,9 @@ def test_an_untouched_bundle_holds():
 
 
 def test_every_link_of_the_chain_and_every_graph_is_measured():
-    checks = [check for check in rerun(open_bundle(answered())) if check.verdict == "ok"]
+    bundle = open_bundle(answered())
+    others = comparisons_again(bundle, bundle.probes)
+    checks = [check for check in rerun(bundle) if check.verdict == "ok" and check not in others]
     assert [(check.subject, check.measured) for check in checks] == [
         ("merge", "golden probes, merge.reference to merge"),
         ("collapse", "golden probes, merge to collapse"),
@@ -161,21 +165,25 @@ def measured_by(metric, tolerance):
 @pytest.mark.parametrize("metric", ["flips", "cosine_distance", "mean_abs"])
 def test_a_proof_without_its_largest_difference_is_refused(path, metric):
     rewrite(path, measured_by(metric, 1.0))
-    assert broken(path).endswith("merge.reference to merge: was not measured on the probes when the bundle was built")
+    with pytest.raises(BundleIntegrityError, match="does not compare the largest difference in float64"):
+        open_bundle(path)
 
 
-def test_a_fold_in_float64_with_a_tolerance_of_float32_is_refused(path):
+@pytest.mark.parametrize("computed_in", ["float64", "float32"])
+def test_a_fold_with_a_tolerance_of_float32_is_refused_whatever_it_says_that_it_was_computed_in(path, computed_in):
     def looser(raw):
         (collapse,) = (proof for proof in raw["proofs"] if proof["step"] == "collapse")
         for measured in collapse["measurements"]:
-            measured |= {"error": 9e-3, "tolerance": 1e-2}
+            measured |= {"error": 9e-3, "tolerance": 1e-2, "computed_in": computed_in}
         return raw
 
     rewrite(path, looser)
-    assert broken(path).endswith("merge to collapse: is in float64, and its tolerance is 0.01, over 1e-06")
+    with pytest.raises(BundleIntegrityError, match=r"collapse of model\) .*float64"):
+        open_bundle(path)
 
 
 def test_the_presence_patterns_that_no_probe_is_of_are_told(path):
+    amend_bundle(path, {}, without_comparisons)
     probes, stages = json.loads((path / "probes.json").read_text()), answers(path)
     kept = [index for index, row in enumerate(probes["rows"]) if "word" in row["payloads"]]
     probes["rows"] = [probes["rows"][index] for index in kept]
@@ -315,6 +323,11 @@ def test_a_bundle_without_stored_answers_has_its_graphs_run_alone(path):
     assert broken(path).startswith(f"{ROUNDED}: now to what the probes expect")
     with_graph(path, scale_a_weight(1.01))
     assert broken(path).startswith(f"{GRAPH}: now to what the probes expect")
+
+
+def without_comparisons(manifest):
+    files = {name: entry for name, entry in manifest.files.items() if name != COMPARISONS}
+    return manifest.model_copy(update={"files": files})
 
 
 def without_answers(manifest):

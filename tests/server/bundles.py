@@ -229,5 +229,7 @@ def graph_entry(file, data=None, precision="fp32"):
 
 def hand_written(step, reads, writes, *, tolerance=0.0):
     """Return a proof that proves nothing."""
-    measured = (Measurement(inputs="none: written by hand", error=0.0, tolerance=tolerance),)
-    return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=measured)
+    computed_in = "float64" if step == "collapse" else "float32"
+    inputs = f"{computed_in}: none, written by hand"
+    measured = Measurement(inputs=inputs, error=0.0, tolerance=tolerance, computed_in=computed_in)
+    return ProofStep(step=step, subject="model", reads=reads, writes=writes, measurements=(measured,))

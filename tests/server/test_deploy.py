@@ -84,7 +84,7 @@ def test_only_the_graph_depends_on_the_engine(repository, bundle):
 
 def test_settings_reach_the_configuration_of_the_graph(bundle, tmp_path):
     settings = DeploySettings(
-        kind="gpu", graph_instances=3, intra_op_threads=2, max_queue_delay_us=250, preferred_batch_sizes=(8, 4, 64)
+        kind="gpu", graph_instances=3, intra_op_threads=2, max_queue_delay_us=250, preferred_batch_sizes=(8, 4)
     )
     deploy(bundle, tmp_path, settings)
     graph = config(tmp_path, inner(tmp_path, "graph"))

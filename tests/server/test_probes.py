@@ -30,7 +30,7 @@ def test_of_two_equal_probes_the_one_that_was_answered_wrongly_is_named(bundle):
     }
     twice = bundle.probes.model_copy(update={"rows": (first, first)})
     with pytest.raises(ServerUnavailableError, match=r"probe 1 \(image\) is off by 1"):
-        probes._checked(lambda _: answer, list(enumerate(twice.rows)), "tiny", twice, bundle.manifest)
+        probes._checked(lambda _: answer, list(enumerate(twice.rows)), "tiny", probes=twice, manifest=bundle.manifest)
 
 
 def test_a_probe_that_is_twice_there_is_answered_twice(server, bundle):

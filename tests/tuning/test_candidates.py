@@ -43,6 +43,17 @@ def test_every_graph_of_the_bundle_is_tried(manifest):
     assert space(manifest).graphs == (("fp32", "never"), ("int8", "never"))
 
 
+def test_a_graph_that_a_cpu_cannot_run_is_not_tried_on_one(tmp_path):
+    written = write_bundle(tmp_path / "tiny", variants={"bf16": (1.0, 2.0, 3.0)}).manifest
+    fp32, bf16 = written.graph, written.variants[0]
+    chosen = written.model_copy(update={"graph": bf16, "variants": (fp32,)})
+    assert space(chosen).graphs == (("fp32", "never"),)
+    assert space(chosen).default.settings.precision == "fp32"
+    on_gpu = space_from_manifest(chosen, TuneSettings(kind="gpu"), 2)
+    assert on_gpu.graphs == (("bf16", "never"), ("fp32", "never"))
+    assert on_gpu.default.settings.precision == "bf16"
+
+
 def test_a_lone_request_is_not_told_to_wait_for_others(manifest):
     assert space(manifest, concurrency=1).batchings == ()
     assert space(manifest, concurrency=2).batchings != ()

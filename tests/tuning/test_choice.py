@@ -51,6 +51,14 @@ class TestTheChoice:
     def test_of_candidates_that_tie_differs_least_from_the_default(self):
         assert chosen((DEFAULT, 100), (TWO_THREADS, 202), (ONE_PROCESS, 200)) == ONE_PROCESS
 
+    def test_is_not_one_that_another_tie_outdoes_in_latency_too(self):
+        measured = (DEFAULT, 100, 15), (ONE_PROCESS, 200, 14), (TWO_THREADS, 202, 11)
+        assert chosen(*measured) == TWO_THREADS
+        assert chosen(*measured, noise=0.15) == ONE_PROCESS
+
+    def test_is_the_plainer_tie_where_each_is_the_better_in_something(self):
+        assert chosen((DEFAULT, 100, 15), (ONE_PROCESS, 202, 14), (TWO_THREADS, 200, 11)) == ONE_PROCESS
+
     def test_stays_in_float32_where_another_precision_ties(self):
         assert chosen((DEFAULT, 100), (WAITING, 200), (WAITING_INT8, 204)) == WAITING
         assert chosen((DEFAULT, 100), (WAITING, 200), (WAITING_INT8, 208)) == WAITING_INT8

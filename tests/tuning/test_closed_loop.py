@@ -36,7 +36,7 @@ class Server:
 
 
 def offer(server, load=LOAD, cpu_s=lambda: 0.0):
-    return offer_load(lambda: server, "tiny", REQUESTS, load, cpu_s)
+    return offer_load(lambda: server, "tiny", REQUESTS, load, cpu_s=cpu_s)
 
 
 def test_each_client_waits_for_its_answer_before_it_asks_on():
@@ -86,7 +86,7 @@ def test_a_client_that_cannot_connect_is_a_problem_and_not_a_smaller_load():
             raise ServerUnavailableError("it refuses")
         return server
 
-    assert offer_load(connect, "tiny", REQUESTS, LOAD, lambda: 0.0).problems == ("it refuses",)
+    assert offer_load(connect, "tiny", REQUESTS, LOAD, cpu_s=lambda: 0.0).problems == ("it refuses",)
 
 
 def test_a_request_that_fails_only_after_the_window_is_a_problem_too():

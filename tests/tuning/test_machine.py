@@ -6,7 +6,7 @@ import pytest
 
 from onepath.server.triton import TritonInstallation
 from onepath.tuning.cpu_time import session_cpu_s
-from onepath.tuning.machine import cpu_name, gpu_names, triton_version
+from onepath.tuning.machine import gpu_names, triton_version
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -33,18 +33,6 @@ def test_a_program_that_computes_takes_cpu_time():
         taken_s = session_cpu_s(process.pid)
         process.communicate(b"\n")
     assert taken_s == pytest.approx(0.3, abs=0.1)
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "name"),
-    [("processor : 0\nmodel name : AMD  EPYC 9\n", "AMD EPYC 9"), ("Hardware\t: BCM2835\n", "BCM2835")],
-)
-def test_the_processor_has_the_name_that_linux_gives_it(cpuinfo, name):
-    assert cpu_name(cpuinfo) == name
-
-
-def test_a_processor_without_a_name_has_its_architecture():
-    assert cpu_name("flags : fpu\n") == os.uname().machine
 
 
 def test_gpus_are_those_that_the_driver_lists(tmp_path):

@@ -19,7 +19,7 @@ MEASURED = [(DEFAULT, 100, 20), (INT8, 150, 25), (WAITING, 90, 22), (SPINNING, 8
 
 
 def report(*measured, **goal):
-    return report_from_entries("tiny", CONTEXT, DEFAULT, Goal(**goal), entries(*measured), finished=True)
+    return report_from_entries("tiny", CONTEXT, entries(*measured), default=DEFAULT, goal=Goal(**goal), finished=True)
 
 
 FULL = report(*MEASURED[:4], (INT8.model_copy(update={"rows": 8}), 700, 90), (WAITING.changed(precision="bf16"),))

@@ -56,7 +56,9 @@ def make_bundle(
         return step(
             "write",
             lambda: write_bundle(
-                path, contents, lambda files: _manifest(name, recipe, sources, assembled, exported, files)
+                path,
+                contents,
+                lambda files: _manifest(name, recipe, sources, assembled=assembled, exported=exported, files=files),
             ),
         )
 
@@ -65,6 +67,7 @@ def _manifest(
     name: str,
     recipe: Recipe,
     sources: Sources,
+    *,
     assembled: Assembled,
     exported: Exported,
     files: Mapping[str, FileEntry],

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
+from typing import Any
 
 from onepath.contract.answers import ANSWERS, Answers, bytes_from_answers
+from onepath.contract.comparisons import COMPARISONS
 from onepath.contract.digests import canonical_json
-from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.graphs import GraphEntry
 from onepath.contract.probes import Probe, ProbeSet
 from onepath.contract.proofs import ProofStep
@@ -22,16 +20,16 @@ from onepath.export.bundles.assembled import Assembled
 from onepath.export.bundles.graph_chain import GraphChain, proved_graph
 from onepath.export.bundles.outputs import outputs_of_graph
 from onepath.export.bundles.precisions import Precisions, precisions_of_graph
+from onepath.export.bundles.random_models import random_models_told
 from onepath.export.bundles.robustness import robustness_of_bundle
 from onepath.export.bundles.sources import Sources, finite
 from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.progress import Steps
-from onepath.export.proofs import Batch
-from onepath.export.proving import first_output, probe_batch, probe_rows, prove_collapse, run_graph
+from onepath.export.proving import first_output, probe_rows, prove_collapse, run_graph
 from onepath.export.proving.collapse import Collapsed
+from onepath.export.proving.storing import stored_comparisons
 from onepath.export.recipe import Recipe
 from onepath.export.rows import RowSource
-from onepath.merging.multimodal import MultimodalModel
 
 WEIGHTS = "weights/model.safetensors"
 PROBES = "probes.json"
@@ -78,20 +76,21 @@ def export_model(
         GateError: the bundle is not as good with some presence pattern as the recipe asks.
         UnsupportedModuleError: a part of the model cannot be collapsed or exported exactly.
     """
-    source, export = assembled.source, recipe.export
-    probes = probe_batch(source, export.probes_per_pattern)
-    collapsed = step(
-        "collapse",
-        lambda: _collapsed(assembled, recipe, probes),
-    )
+    source, export, probes = assembled.source, recipe.export, assembled.probes
+    collapsed = step("collapse", lambda: _collapsed(assembled, recipe))
     graph = PresenceGraph(collapsed.model, recipe.task).eval()
     outputs = outputs_of_graph(graph, source, recipe)
     served = first_output(run_graph(graph, probes))
     chain = proved_graph(graph, outputs, source, recipe, probes=probes, served=served, work=work, step=step)
-    made = step("precision", lambda: precisions_of_graph(chain, source, sources.trained.targets, recipe, probes, work))
-    report = step("robustness", lambda: robustness_of_bundle(name, made, assembled, recipe, sources))
+    targets = sources.trained.targets
+    made = step(
+        "precision",
+        lambda: precisions_of_graph(chain, recipe, source=source, targets=targets, probes=probes, work=work),
+    )
+    report = step("robustness", lambda: robustness_of_bundle(name, recipe, sources, assembled=assembled, made=made))
     answers = {**assembled.answers, **collapsed.answers, SERVED: served, **chain.answers, **made.answers}
     files: dict[str, Content] = {
+        COMPARISONS: _compared(assembled, collapsed, chain),
         **_files(collapsed, answers, source, outputs[0].name, export.probes_per_pattern),
         **_graph_files(chain, made),
         PASSES_REPORT: canonical_json(chain.passes),
@@ -103,24 +102,24 @@ def export_model(
     return Exported(outputs, made.graph, made.variants, proofs, files, report.details)
 
 
-def _collapsed(assembled: Assembled, recipe: Recipe, probes: Batch) -> Collapsed:
-    try:
+def _collapsed(assembled: Assembled, recipe: Recipe) -> Collapsed:
+    with random_models_told(assembled.model, recipe, assembled.probes):
         return prove_collapse(
             assembled.model,
             source=assembled.source,
             tolerances=recipe.tolerances,
             seed=recipe.seed,
-            probes=probes,
+            probes=assembled.probes,
             before="merge" if assembled.proofs else COLLAPSE_REFERENCE,
+            known=assembled.answers,
         )
-    except ParityError as error:
-        graph = PresenceGraph(cast(MultimodalModel, assembled.model), recipe.task).eval()
-        once, again = (first_output(run_graph(graph, probes)) for _ in range(2))
-        if np.allclose(once, again, rtol=0, atol=recipe.tolerances.cast, equal_nan=True):
-            raise
-        reason = "it answers the same rows otherwise when it is run again"
-        advice = "draw no random numbers in forward: F.dropout takes training=self.training, nn.Dropout knows by itself"
-        raise UnsupportedModuleError("the model", reason, advice) from error
+
+
+def _compared(assembled: Assembled, collapsed: Collapsed, chain: GraphChain) -> bytes:
+    """Return what the proofs compared on other rows than the probes, the graph's first: not all of it may fit."""
+    seen = [*chain.seen, ("collapse", collapsed.seen), ("merge", assembled.seen)]
+    kept = stored_comparisons(assembled.probes, seen, last=chain.proofs[-1].step)
+    return canonical_json(kept.model_dump(mode="json", exclude_none=True))
 
 
 def _files(

@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from onepath.contract.answers import Answers
 from onepath.contract.graphs import GraphEntry
-from onepath.contract.proofs import ProofStep
+from onepath.contract.proofs import ProofStep, Step
 from onepath.contract.stages import SERVED
 from onepath.contract.tensors import TensorSpec
 from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.graphs.exporter import onnx_file_from_graph
 from onepath.export.graphs.onnx_file import OnnxFile
-from onepath.export.passes import PASSES, PassResult, run_passes
+from onepath.export.passes import PASSES, run_passes
 from onepath.export.progress import Steps
-from onepath.export.proofs import Batch
+from onepath.export.proofs import Batch, Seen
 from onepath.export.proving import answers_in_runs, prove_onnx, proved_on_probes
-from onepath.export.proving.onnx_parity import ParityBatches, engine, parity_batches, prove_pass
+from onepath.export.proving.onnx_parity import engine, parity_batches, prove_pass
 from onepath.export.proving.sessions import GraphSession
 from onepath.export.recipe import Recipe
 from onepath.export.rows import RowSource
-from onepath.export.targets import TargetProfile, check_graph, targets_from_names, versions_for
+from onepath.export.targets import check_graph, targets_from_names, versions_for
 
 GRAPH = "graphs/model.onnx"
 
@@ -42,6 +42,7 @@ class GraphChain:
         file: the graph after its last pass.
         proofs: of the export and of each pass that was kept.
         answers: of torch and of each of these to the golden probes, the last one's last.
+        seen: what each of these was compared on besides.
         passes: what became of each pass, as JSON.
     """
 
@@ -49,6 +50,7 @@ class GraphChain:
     file: OnnxFile
     proofs: tuple[ProofStep, ...]
     answers: Answers
+    seen: Sequence[tuple[Step, Sequence[Seen]]]
     passes: Sequence[Mapping[str, Any]]
 
 
@@ -91,8 +93,21 @@ def proved_graph(
     )
     check_graph(file, targets)
     batches = parity_batches(source, export.max_batch_size, recipe.seed)
-    proof = step("parity", lambda: prove_onnx(graph, file, batches=batches, tolerances=recipe.tolerances))
-    results = step("passes", lambda: _passes(file, batches, recipe, targets, work))
+    tolerances, seen = recipe.tolerances, _SeenByFile()
+    proof = step("parity", lambda: prove_onnx(graph, file, batches=batches, tolerances=tolerances, seen=seen.of(file)))
+    results = step(
+        "passes",
+        lambda: run_passes(
+            file,
+            PASSES,
+            prove=lambda before, after: prove_pass(
+                before, after, batches=batches, tolerances=tolerances, seen=seen.of(after)
+            ),
+            work=work,
+            targets=targets,
+            notes={"engine": engine()},
+        ),
+    )
     last = results[-1].file if results else file
     entry = GraphEntry(
         file=GRAPH,
@@ -104,20 +119,19 @@ def proved_graph(
     )
     kept = [(result.proof, result.file) for result in results if result.proof is not None]
     proofs, answers = _on_probes([(proof, file), *kept], probes, served, export.max_batch_size)
-    return GraphChain(entry, last, proofs, answers, [result.as_json() for result in results])
+    compared = [(each.step, seen.of(made)) for each, made in [(proof, file), *kept]]
+    return GraphChain(entry, last, proofs, answers, compared, [result.as_json() for result in results])
 
 
-def _passes(
-    file: OnnxFile, batches: ParityBatches, recipe: Recipe, targets: Sequence[TargetProfile], work: Path
-) -> list[PassResult]:
-    return run_passes(
-        file,
-        PASSES,
-        prove=lambda before, after: prove_pass(before, after, batches=batches, tolerances=recipe.tolerances),
-        work=work,
-        targets=targets,
-        notes={"engine": engine()},
-    )
+class _SeenByFile:
+    """What the proof of each graph's file compared; a pass that is dropped leaves its own behind."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, list[Seen]] = {}
+
+    def of(self, file: OnnxFile) -> list[Seen]:
+        """Return what was compared of a file, to be added to."""
+        return self._found.setdefault(file.path, [])
 
 
 def _on_probes(

@@ -76,15 +76,15 @@ class _Answered:
 
 
 def precisions_of_graph(
-    chain: GraphChain, source: RowSource, targets: Sequence[int], recipe: Recipe, probes: Batch, work: Path
+    chain: GraphChain, recipe: Recipe, *, source: RowSource, targets: Sequence[int], probes: Batch, work: Path
 ) -> Precisions:
     """Return the graphs in the precisions that a recipe wants; a warning tells of those that failed or do not pay.
 
     Args:
         chain: the float32 graph.
+        recipe: says what is wanted.
         source: held-out rows.
         targets: the class index of each, or none.
-        recipe: says what is wanted.
         probes: the golden probes.
         work: a folder for the graphs.
     """

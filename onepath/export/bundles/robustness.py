@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from onepath.contract.robustness import RobustnessReport
 from onepath.export.bundles.assembled import Assembled
 from onepath.export.bundles.precisions import Precisions
+from onepath.export.bundles.single_encoders import SingleEncoders, single_encoders
 from onepath.export.bundles.sources import Sources
 from onepath.export.precision.making import EMULATED
 from onepath.export.recipe import Recipe
-from onepath.export.recipe.bundles import MergedBundle
 from onepath.export.recipe.gates import named_patterns
 from onepath.export.robustness import ReportSettings, check_gates, files_of_report, robustness_report
 
@@ -28,50 +26,45 @@ class Robustness:
 
 
 def robustness_of_bundle(
-    name: str, made: Precisions, assembled: Assembled, recipe: Recipe, sources: Sources
+    name: str, recipe: Recipe, sources: Sources, *, assembled: Assembled, made: Precisions
 ) -> Robustness:
     """Return the report of the graph that a bundle deploys.
 
     Args:
         name: the bundle's.
-        made: has the graph that is deployed.
-        assembled: its model and rows.
         recipe: has the gates.
         sources: has the targets, and the encoders to compare with.
+        assembled: its model and rows.
+        made: has the graph that is deployed.
 
     Raises:
         GateError: it is not as good with some presence pattern as the recipe asks.
     """
     modalities = [*recipe.modalities]
+    alone = single_encoders(name, assembled.source.names, recipe, sources)
     report = robustness_report(
         made.runnable_file.path,
         source=assembled.source,
         targets=sources.trained.targets,
         task=recipe.task,
-        encoders=_encoders(name, assembled, recipe, sources),
+        encoders=alone.encoders,
         settings=ReportSettings(
             max_batch_size=recipe.export.max_batch_size,
             seed=recipe.seed,
             rows=recipe.export.report_rows,
             always=named_patterns(recipe.gates, modalities),
         ),
+        without_encoder=alone.left_out,
     )
-    report = report.model_copy(update={"notes": report.notes | {"graph": _graph_note(made)}})
+    report = report.model_copy(update={"notes": report.notes | _notes(made, alone)})
     check_gates(report, recipe.gates, name, modalities=modalities)
     return Robustness(files_of_report(report, name=name), _details(report, recipe))
 
 
-def _encoders(name: str, assembled: Assembled, recipe: Recipe, sources: Sources) -> dict[str, nn.Module]:
-    """Return each modality's model alone, as it was trained: what a caller who has only this modality would use."""
-    bundle, trained = recipe.bundles[name], sources.trained
-    blocks = bundle.blocks if isinstance(bundle, MergedBundle) else {}
-    found = {}
-    for modality in assembled.source.names:
-        if modality in trained.encoders:
-            found[modality] = trained.encoders[modality]
-        elif modality in blocks or modality in trained.blocks:
-            found[modality] = sources.block(modality, blocks)
-    return found
+def _notes(made: Precisions, alone: SingleEncoders) -> dict[str, str]:
+    """Return what was measured, and what it was compared with."""
+    origins = "; ".join(f"{modality}: {origin}" for modality, origin in alone.origins.items())
+    return {"graph": _graph_note(made)} | ({"encoders": origins} if origins else {})
 
 
 def _graph_note(made: Precisions) -> str:

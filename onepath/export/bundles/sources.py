@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 from torch import nn
 
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.proofs import ProofStep
-from onepath.export.models.made import MadeModel, merged_measurements, merged_parents
+from onepath.export.models.made import MadeModel, made_again, merged_measurements, merged_parents
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe import Recipe
 from onepath.export.recipe.merges import sources_of
@@ -56,8 +56,7 @@ class Sources:
             model: the bundle's, made of them.
             after: the proof of a merge of them, which this one then leads to.
         """
-        used = [self.made[name] for name in dict.fromkeys(names) if name in self.made]
-        used = [made for made in used if made.measurements and made.is_as_made]
+        used = [self.made[name] for name in self._merges(names)]
         if not used:
             return [after] if after else []
         parents = merged_parents(*used)
@@ -71,6 +70,26 @@ class Sources:
             notes={f"parent {name}": digest for name, digest in parents.items()},
         )
         return [step]
+
+    def with_merges_made_again(self, names: Sequence[str]) -> Sources | None:
+        """Return sources in which the merges that a bundle names are made once more from their parents.
+
+        Args:
+            names: those that the bundle names; others than merges stay as they are.
+
+        Returns:
+            None where training changed a parent in place, so that the merge cannot be made again.
+        """
+        models = {name: made_again(self.made[name]) for name in self._merges(names)}
+        if None in models.values():
+            return None
+        again = {name: replace(self.made[name], model=found[0]) for name, found in models.items() if found}
+        return replace(self, made={**self.made, **again})
+
+    def _merges(self, names: Sequence[str]) -> list[str]:
+        """Return the proved merges among some names that are as they were made."""
+        known = [name for name in dict.fromkeys(names) if name in self.made]
+        return [name for name in known if self.made[name].measurements and self.made[name].is_as_made]
 
     def reports(self, names: Sequence[str], recipe: Recipe) -> dict[str, bytes]:
         """Return the files that say what merges did and what the linter found; none without parents.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,9 +34,9 @@ def fold_across(
     layers: list[FoldedLayer] = []
     with known_within(model) as changed:
         for _ in range(_ROUNDS):
-            folded, left = list[FoldedLayer](), list[LeftLayer]()
+            folded, left, copies = list[FoldedLayer](), list[LeftLayer](), dict[int, _Copied]()
             for rule in rules:
-                model, some, others = _by_rule(rule, model, changed)
+                model, some, others = _by_rule(rule, model, changed, copies)
                 folded += some
                 left += others
             layers += folded
@@ -49,16 +50,12 @@ def fold_across(
 
 
 def _by_rule(
-    rule: CollapseRule, model: nn.Module, changed: Callable[[nn.Module], None]
+    rule: CollapseRule, model: nn.Module, changed: Callable[[nn.Module], None], copies: dict[int, _Copied]
 ) -> tuple[nn.Module, list[FoldedLayer], list[LeftLayer]]:
     layers, left = list[FoldedLayer](), list[LeftLayer]()
     for path, module, is_whole in list(_offered(_Part(model, ""), kinds_across_layers(rule) or (), set(), {})):
         if not is_whole:
-            left.append(
-                LeftLayer(
-                    path, getattr(rule, "__name__", "rule"), "a forward around it cannot be followed, and looks into it"
-                )
-            )
+            left += [left_within(entry, path) for entry in _looked_into(rule, module, copies)]
             continue
         before = flow_of(module)
         folding = rule(module)
@@ -74,6 +71,25 @@ def _by_rule(
     return model, layers, left
 
 
+def _looked_into(rule: CollapseRule, module: nn.Module, copies: dict[int, _Copied]) -> Iterator[LeftLayer]:
+    """Return what a rule would fold below a module, of which something around it reads more than its result.
+
+    Args:
+        rule: to be asked.
+        module: is not changed.
+        copies: by the module's id, for the next rule where this one changes nothing: it need not be traced.
+    """
+    if id(module) not in copies:
+        copies[id(module)] = _Copied(module, copy.deepcopy(module))
+    folding = rule(copies[id(module)].copied)
+    if folding is None:
+        return
+    del copies[id(module)]
+    for entry in folding.layers:
+        yield LeftLayer(entry.layer, entry.rule, "a forward around it cannot be followed, and looks into it")
+    yield from folding.left
+
+
 def _refuse_other_calls(before: Flow, module: nn.Module, path: str, rule: str) -> None:
     other = other_calls(before, flow_of(module))
     if other is not None:
@@ -82,6 +98,11 @@ def _refuse_other_calls(before: Flow, module: nn.Module, path: str, rule: str) -
             f"it decides by what its parts are, which {rule} changes: {other}",
             f"give the rules to use without {rule}, as collapse(model, rules=[…])",
         )
+
+
+class _Copied(NamedTuple):
+    module: nn.Module  # kept, so that its id stays its own
+    copied: nn.Module
 
 
 class _Part(NamedTuple):

@@ -13,6 +13,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.affine import Affine, affine_from_norm, after_layer, before_layer, pads_with_zeros
 from onepath.export.collapse.dataflow import Flow, does_nothing, flow_of
+from onepath.export.collapse.positions import has_positions
+from onepath.export.collapse.refusals import refusal
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
 from onepath.export.collapse.storing import Exact, Layer, channels_in, channels_out, numbers, put, store
@@ -126,9 +128,11 @@ class _Norms:
         kinds = next((layers for kind, layers in _DIMENSIONS if isinstance(norm, kind)), ())
         if not isinstance(layer, kinds):
             return f"{path} is a {type(layer).__name__}"
-        reason = self._flow.obstacle(path)
+        reason = refusal(self._flow, path, title="cannot take it")
         if reason is not None:
-            return f"{path} cannot take it: {reason}"
+            return reason
+        if isinstance(layer, nn.Linear) and has_positions(norm):
+            return f"the features of {path} are in the last axis, and its own channels are not"
         weight = layer.weight
         if not weight.is_floating_point() or weight.device != cast(Tensor, _statistics(norm).running_var).device:
             return f"the weight of {path} is {weight.dtype} on {weight.device}"

@@ -37,13 +37,21 @@ def _layer(
     return FoldedLayer(
         entry.weight,
         "cross_modal",
-        f"{len(entry.scales)} {'auxiliary' if len(entry.scales) == 1 else 'auxiliaries'} into one weight",
+        _title(entry),
         entry.relative_change,
         entry.scales,
+        auxiliaries=entry.auxiliaries,
         error=relative(wide(weight) - meant, meant),
         parameters_before=before[entry.weight],
         parameters_after=weight.numel(),
     )
+
+
+def _title(entry: FoldedWeight) -> str:
+    names = dict.fromkeys(name for name in entry.auxiliaries if name is not None)
+    of = f" of {' and '.join(names)}" if names else ""
+    several = len(entry.scales) > 1
+    return f"{len(entry.scales)} {'auxiliaries' if several else 'auxiliary'}{of} into one weight"
 
 
 def _exact(address: WeightAddress) -> Tensor:

@@ -10,6 +10,7 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.constants import linear_after_norm
 from onepath.export.collapse.lego_chain import CollapsedChain, has_half_rows
 from onepath.export.collapse.lego_context import features_from_block
+from onepath.export.collapse.lego_error import block_error
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.export.collapse.storing import numbers
@@ -62,8 +63,14 @@ def lego_block(module: nn.Module) -> Folding | None:
     refuse_unfoldable(name, module)
     with torch.no_grad():
         collapsed = CollapsedLegoBlock(module)
-    before, after = numbers(module), numbers(collapsed)
-    entry = FoldedLayer("", RULE, folded_parts(module), parameters_before=before, parameters_after=after)
+    entry = FoldedLayer(
+        "",
+        RULE,
+        folded_parts(module),
+        error=block_error(module, collapsed.features, collapsed.chain, collapsed.head),
+        parameters_before=numbers(module),
+        parameters_after=numbers(collapsed),
+    )
     return Folding(collapsed, (entry,))
 
 

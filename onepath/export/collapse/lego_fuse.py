@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from onepath.export.collapse.lego_block import folded_parts, refuse_changed, refuse_published, refuse_unfoldable
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block, features_shape
+from onepath.export.collapse.lego_error import block_error, heads_entry
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
 from onepath.export.collapse.storing import numbers
+from onepath.merging.lego.block import LegoBlock
 from onepath.merging.lego.description import Description, collapsed_description
 from onepath.merging.lego.fourier import averaged
 from onepath.merging.lego.fuse import LegoFuse
@@ -96,11 +98,19 @@ def lego_fuse(module: nn.Module) -> Folding | None:
         FoldedLayer(
             f"encoders.{name}",
             RULE,
-            folded_parts(block),
-            parameters_before=numbers(block),
+            folded_parts(block) + _moved(block),
+            parts=(f"chains.{name}",),
+            error=block_error(block, collapsed.encoders[name], cast(CollapsedChain, collapsed.chains[name])),
+            parameters_before=numbers(block) - numbers(block.head),
             parameters_after=numbers(collapsed.encoders[name], collapsed.chains[name]),
         )
         for name, block in module.blocks.items()
     ]
-    heads = FoldedLayer("heads", RULE, f"{2 ** len(module.modalities) - 1} merged heads to constants")
-    return Folding(collapsed, (*layers, heads))
+    return Folding(collapsed, (*layers, heads_entry(module, collapsed.heads, RULE)))
+
+
+def _moved(block: LegoBlock) -> str:
+    """Return what the block's part does now that the fusion did before, in words: its FLOPs are counted with it."""
+    form = block.settings
+    transforms = form.frequency_domain and form.context_fft and (form.fourier_dim == 2 or form.tokens != 1)
+    return "; the transform of its features is its own, and no more the fusion's" if transforms else ""

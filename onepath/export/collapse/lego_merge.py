@@ -12,6 +12,7 @@ from onepath.export.collapse.constants import constant
 from onepath.export.collapse.lego_block import folded_parts, refuse_changed, refuse_published, refuse_unfoldable
 from onepath.export.collapse.lego_chain import CollapsedChain
 from onepath.export.collapse.lego_context import features_from_block
+from onepath.export.collapse.lego_error import block_error, heads_entry
 from onepath.export.collapse.lego_heads import folded_heads
 from onepath.export.collapse.report import FoldedLayer
 from onepath.export.collapse.rules import Folding
@@ -127,14 +128,19 @@ def lego_merge(module: nn.Module) -> Folding | None:
     with torch.no_grad():
         collapsed = CollapsedLegoMerge(module)
     layers = [
-        FoldedLayer(
-            f"encoders.{name}",
-            RULE,
-            f"{folded_parts(block)}; it delivers {result}",
-            parameters_before=numbers(block),
-            parameters_after=numbers(collapsed.encoders[name]),
-        )
+        _entry(name, block, cast(PooledBlock, collapsed.encoders[name]), f"it delivers {result}")
         for name, block in module.blocks.items()
     ]
-    heads = FoldedLayer("heads", RULE, f"{2 ** len(module.modalities) - 1} merged heads to constants")
-    return Folding(collapsed, (*layers, heads))
+    shares = 0 if collapsed.parts is None else collapsed.parts.numel()
+    return Folding(collapsed, (*layers, heads_entry(module, collapsed.heads, RULE, besides=shares)))
+
+
+def _entry(name: str, block: LegoBlock, part: PooledBlock, delivers: str) -> FoldedLayer:
+    return FoldedLayer(
+        f"encoders.{name}",
+        RULE,
+        f"{folded_parts(block)}; {delivers}",
+        error=block_error(block, part.features, part.chain),
+        parameters_before=numbers(block) - numbers(block.head),
+        parameters_after=numbers(part),
+    )

@@ -9,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from onepath.export.collapse.dataflow import Flow, flow_of
 from onepath.export.collapse.products import costs, merged_layer, misfit, product
+from onepath.export.collapse.refusals import other_class, refusal
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
 from onepath.export.collapse.storing import Layer, numbers, put, rounding
@@ -54,20 +55,18 @@ def linear_pair(module: nn.Module) -> Folding | None:
 def _reason(flow: Flow, first: str, second: str) -> str | None:
     """Return why two layers in a row stay two, in words; None if one layer does both."""
     for path in (first, second):
-        obstacle = flow.obstacle(path) or _other_class(flow.module(path))
-        if obstacle is not None:
-            return f"{path} cannot be folded: {obstacle}"
+        reason = refusal(flow, path, _unfit)
+        if reason is not None:
+            return reason
     one, two = cast(Layer, flow.module(first)), cast(Layer, flow.module(second))
     if one.weight.dtype != two.weight.dtype or one.weight.device != two.weight.device:
         return "they are of two precisions or on two devices"
     return misfit(one, two) or _loss(one, two)
 
 
-def _other_class(layer: nn.Module) -> str | None:
-    kind, dtype = type(layer), cast(Layer, layer).weight.dtype
-    if not kind.__module__.startswith("torch.nn."):
-        return f"it is a {kind.__name__}, which may be more than its weight and bias"
-    return None if dtype.is_floating_point else f"its weight is {dtype}"
+def _unfit(layer: nn.Module) -> str | None:
+    dtype = cast(Layer, layer).weight.dtype
+    return other_class(layer) or (None if dtype.is_floating_point else f"its weight is {dtype}")
 
 
 def _loss(one: Layer, two: Layer) -> str | None:

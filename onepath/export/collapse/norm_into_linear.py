@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from onepath.export.collapse.dataflow import Flow, flow_of, obstacle_within
+from onepath.export.collapse.refusals import refusal
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
-from onepath.export.collapse.storing import relative, wide
+from onepath.export.collapse.storing import numbers, relative, wide
 
 RULE = "norm_into_linear"
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
@@ -68,7 +69,7 @@ def _in_flow(flow: Flow, path: str) -> _Read:
     readers = {reader: flow.module(reader) for reader in flow.takers(path) or []}
     mixed = [reader for reader in readers if not _reads_alone(flow, reader)]
     obstacles = [f"{reader} takes something else too" for reader in mixed]
-    obstacles += [f"{part} cannot be folded: {why}" for part in (path, *readers) if (why := flow.obstacle(part))]
+    obstacles += [why for part in (path, *readers) if (why := refusal(flow, part))]
     norm = cast("nn.LayerNorm | nn.RMSNorm", flow.module(path))
     return _Read(path, norm, readers, next(iter(obstacles), None))
 
@@ -149,6 +150,7 @@ def _folded(read: _Read) -> FoldedLayer:
         if shift is not None:
             shift.zero_()
     after = torch.cat([value.flatten() for tensor, value in pairs if tensor.ndim == 2])
+    count = numbers(read.norm) + sum(tensor.numel() for tensor, _ in pairs)
     return FoldedLayer(
         read.path,
         RULE,
@@ -156,6 +158,8 @@ def _folded(read: _Read) -> FoldedLayer:
         relative(after - torch.cat(before), torch.cat(before)),
         parts=tuple(read.readers),
         error=_rounding(pairs),
+        parameters_before=count,
+        parameters_after=count,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,7 +12,9 @@ from torch.nn.modules.conv import _ConvNd
 from onepath.export.collapse.branches import Branches, branches_of
 from onepath.export.collapse.dataflow import Flow, does_nothing, flow_of, obstacle_within
 from onepath.export.collapse.embedding import Branch, misfit, summed, widest
+from onepath.export.collapse.positions import has_positions
 from onepath.export.collapse.products import like_layer
+from onepath.export.collapse.refusals import refusal
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
 from onepath.export.collapse.storing import numbers, put, rounding
@@ -74,11 +77,14 @@ class _Sums:
         if reason is not None:
             return reason
         for path in (path for paths in found.branches for path in paths):
-            reason = self._flow.obstacle(path) or self._norm_obstacle(path)
+            reason = refusal(self._flow, path, partial(self._norm_obstacle, path))
             if reason is not None:
-                return f"{path} cannot be folded: {reason}"
+                return reason
         if any(not tensor.is_floating_point() for _, tensor in tensors_of(block) if tensor.ndim > 0):
             return "not all its numbers are floating-point numbers"
+        parts = [self._flow.module(path) for paths in found.branches for path in paths]
+        if any(isinstance(part, nn.Linear) for part in parts) and any(map(has_positions, parts)):
+            return "a norm's channels are not in the last axis, where a linear layer's are"
         several = any(self._has_late_layer(paths) for paths in found.branches)
         return "a branch has more than one layer, or a norm before its layer" if several else None
 
@@ -86,8 +92,7 @@ class _Sums:
         acting = [module for path in paths if not does_nothing(module := self._flow.module(path))]
         return any(isinstance(module, (nn.Linear, _ConvNd)) for module in acting[1:])
 
-    def _norm_obstacle(self, path: str) -> str | None:
-        norm = self._flow.module(path)
+    def _norm_obstacle(self, path: str, norm: nn.Module) -> str | None:
         if not isinstance(norm, _BatchNorm):
             return None
         if norm.training:

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from onepath.export.collapse.affine import Affine, before_layer, pads_with_zeros
 from onepath.export.collapse.dataflow import Flow, flow_of
+from onepath.export.collapse.refusals import NO_SINGLE_TAKER, refusal
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
 from onepath.export.collapse.storing import Exact, Layer, channels_in, numbers, put, relative, store, wide
@@ -53,10 +54,10 @@ def _fold(root: nn.Module, flow: Flow, path: str) -> FoldedLayer | LeftLayer:
     taker, is_flattened = _taker(flow, path)
     layer = flow.module(taker) if taker is not None else None
     if reason is not None or taker is None or layer is None:
-        return LeftLayer(path, RULE, reason or "no single layer reads its output, and nothing else")
-    reason = flow.obstacle(taker) or _unfit_layer(layer)
+        return LeftLayer(path, RULE, reason or NO_SINGLE_TAKER)
+    reason = refusal(flow, taker, _unfit_layer, title="cannot take it")
     if reason is not None:
-        return LeftLayer(path, RULE, f"{taker} cannot take it: {reason}")
+        return LeftLayer(path, RULE, reason)
     affine = _affine(norm, layer, is_flattened)
     if affine is None:
         return LeftLayer(path, RULE, f"its channels are not known to be those that {taker} takes")

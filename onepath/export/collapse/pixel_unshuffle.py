@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onepath.export.collapse.dataflow import Flow, flow_of
+from onepath.export.collapse.refusals import NO_SINGLE_TAKER, other_class, refusal
 from onepath.export.collapse.report import FoldedLayer, LeftLayer
 from onepath.export.collapse.rules import Folding, across_layers
 from onepath.export.collapse.storing import numbers, put
@@ -89,16 +90,16 @@ def _pair(root: nn.Module, flow: Flow, path: str) -> FoldedLayer | LeftLayer:
     factor = cast(nn.PixelUnshuffle, flow.module(path)).downscale_factor
     takers = flow.takers(path) or []
     if len(takers) != 1:
-        return LeftLayer(path, RULE, "no single layer reads its output, and nothing else")
+        return LeftLayer(path, RULE, NO_SINGLE_TAKER)
     taker, layer = takers[0], flow.module(takers[0])
     reason = flow.obstacle(path)
     if reason is None and not isinstance(layer, nn.Conv2d):
         reason = f"{taker} is a {type(layer).__name__}"
     if reason is not None or not isinstance(layer, nn.Conv2d):
         return LeftLayer(path, RULE, reason or "")
-    reason = flow.obstacle(taker) or _unfit(layer, factor)
+    reason = refusal(flow, taker, lambda module: _unfit(cast(nn.Conv2d, module), factor), title="cannot take it")
     if reason is not None:
-        return LeftLayer(path, RULE, f"{taker} cannot take it: {reason}")
+        return LeftLayer(path, RULE, reason)
     return _stored(root, path, taker, factor)
 
 
@@ -150,8 +151,9 @@ def _convolution(
 
 
 def _unfit(layer: nn.Conv2d, factor: int) -> str | None:
-    if type(layer) is not nn.Conv2d:
-        return f"it is a {type(layer).__name__}"
+    reason = other_class(layer)
+    if reason is not None:
+        return reason
     if any(step != 1 for step in layer.dilation):
         return "it is dilated, and the pixels of one block would no longer be side by side"
     if (isinstance(layer.padding, str) and layer.padding != "valid") or layer.padding_mode != "zeros":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,19 +12,26 @@ from torch import nn
 class FoldedLayer:
     """One thing that a rule folded.
 
+    A figure is None where it has no meaning: a change of a weight where several became one, where a module of another
+    form stands in for one, or where numbers only change places; an error where numbers are only taken out, as of a
+    wrapper; FLOPs without an example, of a bias, of what the example does not call, and of what was folded again later,
+    whose FLOPs are part of the last entry's.
+
     Attributes:
-        layer: dotted path of the module in the model; empty for the model itself.
+        layer: dotted path of the module, or of its weight, in the model; empty for the model itself.
         rule: name of the collapse rule.
-        folded: what was folded into what, in words.
-        relative_change: ‖ΔW‖/‖W‖ of a weight that changed, where one did.
+        folded: what was folded into what, in words; where the result takes more FLOPs, also why.
+        relative_change: ‖ΔW‖/‖W‖ of a weight that changed.
         scales: the λ of each auxiliary of a re-parameterised weight.
-        parts: paths of the modules that were folded into the layer, as in `layer`.
-        error: ‖stored − exact‖/‖exact‖ of the fold, made in float64 and rounded once to the precision of the weight.
-        parameters_before: numbers stored in what was folded, where the rule counts them.
+        parts: paths of the modules that were folded into the layer, or came of it beside it, as in `layer`.
+        error: ‖stored − exact‖/‖exact‖ of the fold, made in float64 and rounded once to the precision of the weight:
+            of the weight, or, where a module of another form stands in for one, of what both make of random features.
+        parameters_before: numbers stored in what was folded.
         parameters_after: numbers stored in what came of it.
-        flops_before: floating-point operations of what was folded, on the example that the collapse was given. Of
-            what was folded again later they are part of the last entry's.
+        flops_before: floating-point operations of what was folded, and of all in it, on the example that the collapse
+            was given; of a weight those of its module.
         flops_after: those of what came of it.
+        auxiliaries: what each of the auxiliaries that `scales` are of was called; None for one without a name.
     """
 
     layer: str
@@ -39,6 +45,7 @@ class FoldedLayer:
     parameters_after: int | None = None
     flops_before: int | None = None
     flops_after: int | None = None
+    auxiliaries: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class CollapseReport:
         layers: in the order of the model, rule by rule.
         parameters_before: numbers stored in the model that was given: parameters, and buffers of its state dict.
         parameters_after: those stored in the collapsed model.
-        left: what a rule looked at and did not fold, with the reason.
+        left: what a rule would have folded, or what is of its kind, and was not, with the reason.
         flops_before: floating-point operations of the matrix products, convolutions and attentions of one call with
             the example, as torch counts them: two for each multiplication; None without an example.
         flops_after: those of the collapsed model.
@@ -87,7 +94,7 @@ class CollapseReport:
         lines += [f"{entry.layer or '(model)'}: left by {entry.rule}, as {entry.reason}" for entry in self.left]
         lines.append(f"{self.parameters_before} -> {self.parameters_after} stored numbers")
         if self.flops_before is not None:
-            lines.append(f"{self.flops_before} -> {self.flops_after} FLOPs")
+            lines.append(f"{self.flops_before} -> {self.flops_after} FLOPs{more_text(self)}")
         return "\n".join(lines)
 
 
@@ -101,32 +108,10 @@ def left_within(entry: LeftLayer, path: str) -> LeftLayer:
     return replace(entry, layer=_joined(path, entry.layer))
 
 
-def counted_layers(
-    layers: Sequence[FoldedLayer], before: Mapping[str, int], after: Mapping[str, int]
-) -> tuple[FoldedLayer, ...]:
-    """Return the entries with their FLOPs, those of one layer in its last entry.
-
-    Args:
-        layers: in the order in which they were folded.
-        before: path of each module that was called -> FLOPs before the collapse.
-        after: the same after it.
-    """
-    open_entries = dict[int, set[str]]()  # number of the entry -> all paths that came into it
-    for number, entry in enumerate(layers):
-        paths = {entry.layer, *entry.parts}
-        for earlier in [one for one in open_entries if layers[one].layer in paths]:
-            paths |= open_entries.pop(earlier)
-        open_entries[number] = paths
-    return tuple(_counted(entry, open_entries.get(number), before, after) for number, entry in enumerate(layers))
-
-
-def _counted(
-    entry: FoldedLayer, paths: set[str] | None, before: Mapping[str, int], after: Mapping[str, int]
-) -> FoldedLayer:
-    if paths is None or entry.layer not in before or entry.layer not in after:
-        return entry  # folded again, or the path of a weight, or of a module that is at another place than it was
-    sums = [sum(counts.get(path, 0) for path in paths) for counts in (before, after)]
-    return replace(entry, flops_before=sums[0], flops_after=sums[1])
+def more_text(sizes: FoldedLayer | CollapseReport) -> str:
+    """Return that a collapse takes more FLOPs than what it folded, in words; nothing where it does not."""
+    before, after = sizes.flops_before, sizes.flops_after
+    return ", more than before" if before is not None and after is not None and after > before else ""
 
 
 def stored_numbers(model: nn.Module) -> int:
@@ -144,7 +129,7 @@ def _figures(entry: FoldedLayer) -> str:
     if entry.parameters_before is not None:
         figures.append(f"{entry.parameters_before} -> {entry.parameters_after} numbers")
     if entry.flops_before is not None:
-        figures.append(f"{entry.flops_before} -> {entry.flops_after} FLOPs")
+        figures.append(f"{entry.flops_before} -> {entry.flops_after} FLOPs{more_text(entry)}")
     return "".join(f", {figure}" for figure in figures)
 
 

@@ -12,11 +12,12 @@ from torch.nn.parameter import is_lazy
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.collapse.across import fold_across
 from onepath.export.collapse.flops import Example, flops_by_module
+from onepath.export.collapse.layer_costs import Costs, counted_layers
+from onepath.export.collapse.positions import positions_known
 from onepath.export.collapse.report import (
     CollapseReport,
     FoldedLayer,
     LeftLayer,
-    counted_layers,
     folded_within,
     left_within,
     stored_numbers,
@@ -36,7 +37,7 @@ def collapse(
     Equal is what a call of the model returns, not what is read from inside of it. Three things no look at a model
     tells, and a proof on its inputs does: layers are taken to be called with optional arguments all at their defaults
     or all given; the parts of a forward that decides by values, to be called as a whole; and what goes from a linear
-    layer to a batch normalization, or back, to be `(rows, features)`.
+    layer to a batch normalization, or back, to be `(rows, features)`, where no example shows it to be something else.
 
     Rules for single modules come first, from the outside in; then those that fold a layer into a neighbour, in the
     order of their names, again until none of them finds anything.
@@ -49,7 +50,7 @@ def collapse(
             proof collapses in float64.
         rules: rules or their names, instead of all installed ones but those of `OPT_IN`.
         example: the arguments of one call, or a function that makes one with the model that it is given; the report
-            then counts FLOPs.
+            then counts FLOPs, and a batch normalization at several positions is not folded into a linear layer.
 
     Raises:
         UnsupportedModuleError: a part of the model cannot be folded exactly, or it drops values out in training mode.
@@ -57,14 +58,16 @@ def collapse(
     """
     chosen = rules_from(rules)
     copied = _copied(model)
+    modules = dict(copied.named_modules())
     walk = _Walk(tuple(rule for rule in chosen if kinds_across_layers(rule) is None), copied)
-    collapsed, layers, left = fold_across(
-        walk.folded(copied, ""), [rule for rule in chosen if kinds_across_layers(rule) is not None]
-    )
+    with positions_known(model, copied, example):
+        collapsed, layers, left = fold_across(
+            walk.folded(copied, ""), [rule for rule in chosen if kinds_across_layers(rule) is not None]
+        )
     report = CollapseReport(
         (*walk.layers, *layers), stored_numbers(model), stored_numbers(collapsed), (*walk.left, *left)
     )
-    return collapsed, report if example is None else _with_flops(report, model, collapsed, example)
+    return collapsed, report if example is None else _with_flops(report, model, modules, collapsed, example)
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -122,7 +125,10 @@ class _Walk:
                 part.training = training
 
 
-def _with_flops(report: CollapseReport, model: nn.Module, collapsed: nn.Module, example: Example) -> CollapseReport:
-    before, after = flops_by_module(model, example), flops_by_module(collapsed, example)
+def _with_flops(
+    report: CollapseReport, model: nn.Module, modules: dict[str, nn.Module], collapsed: nn.Module, example: Example
+) -> CollapseReport:
+    before = Costs(flops_by_module(model, example), modules)
+    after = Costs(flops_by_module(collapsed, example), dict(collapsed.named_modules()))
     layers = counted_layers(report.layers, before, after)
-    return replace(report, layers=layers, flops_before=before[""], flops_after=after[""])
+    return replace(report, layers=layers, flops_before=before.flops[""], flops_after=after.flops[""])

@@ -4,6 +4,7 @@ from onepath.export.engine.audit import Audit, EngineAuditError, UnreadableEngin
 from onepath.export.engine.build import BuiltEngine, EngineRequest, NoGraphError, build_engine
 from onepath.export.engine.builder import BuildOptions, Device, EngineBuilder, EngineRefusedError
 from onepath.export.engine.container import NoTensorRTError
+from onepath.export.engine.releases import EngineReleaseError
 
 __all__ = [
     "Audit",
@@ -13,6 +14,7 @@ __all__ = [
     "EngineAuditError",
     "EngineBuilder",
     "EngineRefusedError",
+    "EngineReleaseError",
     "EngineRequest",
     "NoGraphError",
     "NoTensorRTError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,14 @@ from onepath.export.engine.element_types import engine_model
 from onepath.export.engine.parity import batches_of, prove_engine, run_parts
 from onepath.export.engine.products import products_of
 from onepath.export.engine.recording import add_engine, entry_of_engine, notes_of, proof_of_engine
+from onepath.export.engine.releases import check_version, engine_targets
 from onepath.export.engine.split import split_graph
 from onepath.export.graphs.onnx_file import OnnxFile, onnx_file_from_model
 
 Say = Callable[[str], None]
 """Told of each stage, in words."""
+_MakePart = Callable[[str, ir.Model], bytes]
+"""Builds the engine of a part's graph, given the part's name."""
 
 
 class NoGraphError(OnepathError):
@@ -53,6 +56,7 @@ class EngineRequest:
         workspace_gib: the most memory that a layer may use on the side.
         timing_cache: a file of measured times, read where it is there and written afterwards.
         split: whether to make encoders and fusion separate engines at once, and not only where it must be.
+        release: of the Triton that will serve it, `YY.MM`; those that the graph was checked against unless given.
     """
 
     precision: Precision
@@ -60,12 +64,14 @@ class EngineRequest:
     workspace_gib: float = 4.0
     timing_cache: Path | None = None
     split: bool = False
+    release: str | None = None
 
     @property
     def arguments(self) -> list[str]:
         """The same as options of `onepath engine`, for a machine that has no timing cache yet."""
         given = ["--precision", self.precision, "--opt-rows", str(self.opt_rows)]
-        return [*given, "--workspace-gib", f"{self.workspace_gib:g}", *(["--split"] if self.split else [])]
+        given += ["--workspace-gib", f"{self.workspace_gib:g}"]
+        return given + ["--split"] * self.split + (["--release", self.release] if self.release else [])
 
     def options(self, graph: GraphEntry) -> BuildOptions:
         """Return how the engine of a graph is built."""
@@ -83,6 +89,7 @@ class BuiltEngine:
         audit: the precisions of its layers.
         measurements: how far it is from ONNX Runtime.
         refusal: why the whole graph could not be one engine, where it could not.
+        notes: the servers that cannot load it, or of which that is not known, in words.
     """
 
     bundle: Bundle
@@ -90,6 +97,7 @@ class BuiltEngine:
     audit: Audit
     measurements: tuple[Measurement, ...]
     refusal: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say
 
     Raises:
         NoGraphError: the bundle has no graph in this precision.
+        EngineReleaseError: none of the servers that the graph is meant for has the library's version.
         EngineRefusedError: the library takes neither the graph nor its parts.
         EngineAuditError: too few of the engine's products are in the precision, in one of its parts or in all.
         UnreadableEngineError: the library does not tell in what the engine computes.
@@ -122,10 +131,12 @@ def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say
     """
     bundle = open_bundle(path)
     graph = graph_in_precision(bundle.manifest, request.precision)
+    notes = check_version(builder.version, engine_targets(graph.targets, request.release))
     model, options = OnnxFile(path / graph.file).lazy_model(), request.options(graph)
     batches = batches_of(bundle, options)  # what cannot be proved is not worth the minutes of a build
     with tempfile.TemporaryDirectory(prefix="onepath-engine-") as folder:
-        parts = _built(bundle, model, request, builder, Path(folder), say)
+        make = _part_maker(builder, options, folder=Path(folder), say=say)
+        parts = _built(model, bundle.manifest.modality_names, make, split=request.split, say=say)
     say("auditing the layers' precisions")
     layers = {part: layers_from_json(builder.inspect(engine)) for part, engine in parts.engines.items()}
     products = {part: products_of(part_model) for part, part_model in parts.graphs.items()}
@@ -136,7 +147,8 @@ def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say
     measurements, against = prove_engine(bundle, graph, engine, batches)
     entry = entry_of_engine(graph, options, builder, parts=parts.engines, features=parts.features)
     proof = proof_of_engine(bundle.manifest, entry, parts.engines, measurements, notes=notes_of(audit, against))
-    return BuiltEngine(add_engine(path, entry, proof, parts.engines), entry, audit, measurements, parts.refusal)
+    amended = add_engine(path, entry, proof, parts.engines)
+    return BuiltEngine(amended, entry, audit, measurements, refusal=parts.refusal, notes=notes)
 
 
 def graph_in_precision(manifest: Manifest, precision: Precision) -> GraphEntry:
@@ -151,25 +163,25 @@ def graph_in_precision(manifest: Manifest, precision: Precision) -> GraphEntry:
     return found
 
 
-def _built(
-    bundle: Bundle, model: ir.Model, request: EngineRequest, builder: EngineBuilder, folder: Path, say: Say
-) -> _Parts:
-    """Return the engine of the whole graph; where the library refuses that, those of its parts."""
-    options = request.options(graph_in_precision(bundle.manifest, request.precision))
-
-    def build(part: str, part_model: ir.Model) -> bytes:
+def _part_maker(builder: EngineBuilder, options: BuildOptions, *, folder: Path, say: Say) -> _MakePart:
+    def make(part: str, model: ir.Model) -> bytes:
         say(f"building {part} for {builder.device.name}, {options.opt_rows} of 1 to {options.max_rows} rows")
-        file = onnx_file_from_model(engine_model(part_model), folder / f"{part}.onnx")
+        file = onnx_file_from_model(engine_model(model), folder / f"{part}.onnx")
         return builder.build(file.path, options)
 
+    return make
+
+
+def _built(model: ir.Model, modalities: Sequence[str], make: _MakePart, *, split: bool, say: Say) -> _Parts:
+    """Return the engine of the whole graph; where the library refuses that, those of its parts."""
     refusal: tuple[str, ...] = ()
-    if not request.split:
+    if not split:
         try:
-            return _Parts({GRAPH: build(GRAPH, model)}, {GRAPH: model})
+            return _Parts({GRAPH: make(GRAPH, model)}, {GRAPH: model})
         except EngineRefusedError as error:
             refusal = error.problems
             say(f"the whole graph cannot be one engine ({refusal[0]}); its encoders and its fusion are built apart")
-    split = split_graph(model, bundle.manifest.modality_names)
-    graphs = {**split.encoders, FUSION: split.fusion}
-    engines = {part: build(part, part_model) for part, part_model in graphs.items()}
-    return _Parts(engines, graphs, split.features, refusal)
+    cut = split_graph(model, modalities)
+    graphs = {**cut.encoders, FUSION: cut.fusion}
+    engines = {part: make(part, part_model) for part, part_model in graphs.items()}
+    return _Parts(engines, graphs, cut.features, refusal)

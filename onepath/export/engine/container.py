@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from onepath.contract.errors import OnepathError
+from onepath.export.engine.releases import builds_engines
+from onepath.export.targets.profiles import TargetProfile, targets_from_names
 
 DEFAULT_RELEASE = "26.06"
-"""The release of NVIDIA's containers for a bundle that names none that fits; it is that of the project's Dockerfile."""
-_OLDEST_RELEASE = "25.08"
-"""The first target with a TensorRT that engines are built by: 25.06 has 10.11."""
-
-_TARGET = re.compile(r"triton-(\d\d\.\d\d)")
+"""The release of NVIDIA's containers for a bundle that names none; it is that of the project's Dockerfile."""
 _MOUNT = "/bundles"
 
 
@@ -23,25 +20,27 @@ class NoTensorRTError(OnepathError):
 
     docker: str
 
-    def __init__(self, problem: str, *, docker: str) -> None:
+    def __init__(self, problem: str, *, docker: str, release: str) -> None:
+        (target,) = targets_from_names([f"triton-{release}"])  # an engine of another version would be refused
+        version = f' "tensorrt=={target.tensorrt}.*"' if target.tensorrt else ""
         super().__init__(
             f"cannot build an engine here: {problem}; on a machine with an NVIDIA GPU, install it with: "
-            f'pip install "onepath[tensorrt]", or use NVIDIA\'s container:\n  {docker}',
+            f'pip install "onepath[tensorrt]"{version}, or use NVIDIA\'s container:\n  {docker}',
             docker=docker,
         )
 
 
-def release_from_targets(targets: Iterable[str]) -> str:
-    """Return the newest release of Triton that a graph was checked against, if its TensorRT is new enough.
+def release_from_targets(targets: Sequence[TargetProfile]) -> str:
+    """Return the newest of the releases that an engine is meant for, as far as their TensorRT is new enough.
 
     The containers of TensorRT and of Triton have the same releases, and those of one month hold the same TensorRT: only
     the version that built an engine loads it.
 
-    >>> release_from_targets(["triton-25.08", "triton-26.02", "embedded"]), release_from_targets(["triton-24.10"])
+    >>> from onepath.export.targets import targets_from_names
+    >>> release_from_targets(targets_from_names(["triton-24.10", "triton-26.02"])), release_from_targets([])
     ('26.02', '26.06')
     """
-    releases = [found[1] for found in map(_TARGET.fullmatch, targets) if found]
-    return max((release for release in releases if release >= _OLDEST_RELEASE), default=DEFAULT_RELEASE)
+    return max((str(target.release) for target in targets if builds_engines(target)), default=DEFAULT_RELEASE)
 
 
 def docker_command(bundle: Path, options: Sequence[str], *, release: str) -> str:

@@ -17,8 +17,10 @@ from onepath.contract.manifest import ModalityEntry
 from onepath.contract.proofs import Measurement
 from onepath.contract.tensors import state_name
 from onepath.export.engine.builder import BuildOptions, Run
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.proofs import Arrays, Batch, compare
-from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.export.proving.sessions import CPU, CUDA, GraphSession
+from onepath.export.rows import RowSource
 
 ENGINE_TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 """The largest difference of any output between an engine and ONNX Runtime, chosen before anything is measured.
@@ -27,8 +29,6 @@ It is absolute for probabilities; of an embedding, whose scale is its own, it is
 In float32 the two add up in another order; in 16 bits each rounds where the other may not."""
 
 _SEED = 0
-_PROVIDERS: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
-"""What runs the reference, with its settings: CUDA's would make float32 10 bits, as TensorRT's would."""
 
 
 def prove_engine(
@@ -121,10 +121,5 @@ def _as_engine(batch: Batch, entry: ModalityEntry) -> NDArray[np.generic]:
 
 
 def _run_graph(path: Path) -> Callable[[Batch], Arrays]:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    here = [name for name in _PROVIDERS if name in ort.get_available_providers()]
-    providers = [(name, dict(_PROVIDERS[name])) for name in here]
-    session = ort.InferenceSession(str(path), options, providers=providers)
-    names = [output.name for output in session.get_outputs()]
-    return lambda batch: dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True))
+    here = {name: settings for name, settings in {**CUDA, **CPU}.items() if name in ort.get_available_providers()}
+    return GraphSession(OnnxFile(path), providers=here, explains=False)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onepath.contract.errors import OnepathError
 from onepath.contract.publication import publish_file
 from onepath.export.engine.builder import BuildOptions, Device, EngineRefusedError, Run, Tensors
+from onepath.export.engine.releases import OLDEST_TENSORRT
 
 Library = Any  # the module `tensorrt` and its objects, which have no types
 
-_OLDEST = (10, 12)
 _NEWEST_MAJOR = 11
 
 
@@ -167,7 +167,7 @@ def is_supported(version: str) -> bool:
     [False, False, True, True, False]
     """
     major, minor = (int(part) for part in version.split(".")[:2])
-    return (major, minor) >= _OLDEST and major <= _NEWEST_MAJOR
+    return (major, minor) >= OLDEST_TENSORRT and major <= _NEWEST_MAJOR
 
 
 def _library() -> Library:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
-from onepath.export.models.made import MadeModel, looked_over, merged_measurements, merged_parents, plain_state
+from onepath.export.models.made import (
+    MadeModel,
+    looked_over,
+    made_again,
+    merged_measurements,
+    merged_parents,
+    plain_state,
+)
 from onepath.export.models.parity import measured_weights
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe.merges import AuxiliaryRecipe, CrossModalMerge
@@ -45,10 +52,15 @@ def merge_by_pathways(
     model = copy.deepcopy(sources[0].model)
     attached = _attach_all(model, merge, [source.model for source in sources[1:]], folder)
     findings = looked_over(name, model, reference={merge.target: sources[0].model})
-    again = _made_again(attached, model, [source.model for source in sources])
+    wide = _attached_again(attached, model, [copy.deepcopy(source.model).double() for source in sources])
     measured = measured_weights(
-        name, made=plain_state(copy.deepcopy(model).double()), again=plain_state(again), tolerance=tolerance
+        name, made=plain_state(copy.deepcopy(model).double()), again=plain_state(wide), tolerance=tolerance
     )
+
+    def again() -> nn.Module | None:
+        origins = made_again(*sources)
+        return None if origins is None else _attached_again(attached, model, [*map(copy.deepcopy, origins)]).eval()
+
     return MadeModel(
         model=model.eval(),
         digest=digest_from_model(model),
@@ -63,6 +75,7 @@ def merge_by_pathways(
             ],
         },
         findings=findings,
+        again=again,
     )
 
 
@@ -79,7 +92,8 @@ def _attach_all(
 ) -> list[_Attached]:
     if merge.checkpoint is not None:
         before = scales(model)
-        plans = load_light(folder / merge.checkpoint, model, auxiliaries, training=merge.training)
+        names = [each.model for each in merge.auxiliaries]
+        plans = load_light(folder / merge.checkpoint, model, auxiliaries, training=merge.training, names=names)
         return _by_plan(plans, before, scales(model))
     return [
         _attached(model, described, auxiliary, merge.training)
@@ -93,7 +107,7 @@ def _attached(
     names, before = set(_scales_of(model)), scales(model)
     layers = list(described.layers) if isinstance(described.layers, tuple) else described.layers
     plan = plan_reparameterization(model, auxiliary, layers=layers, **described.pairing)
-    attach(plan, model, auxiliary, training=training)
+    attach(plan, model, auxiliary, training=training, name=described.model)
     if described.scales is not None:
         new = {name: scale for name, scale in _scales_of(model).items() if name not in names}
         _set_scales(new, described.scales, described.model)
@@ -145,9 +159,9 @@ def _weight_path(name: str) -> str:
     return f"{module}.{link.partition('.')[0]}".removeprefix(".")
 
 
-def _made_again(attached: Sequence[_Attached], model: nn.Module, sources: Sequence[nn.Module]) -> nn.Module:
-    """Return the merge made in float64 from its sources, with the scales of the one that was made."""
-    target, *auxiliaries = (copy.deepcopy(source).double() for source in sources)
+def _attached_again(attached: Sequence[_Attached], model: nn.Module, sources: Sequence[nn.Module]) -> nn.Module:
+    """Return the target with the auxiliaries attached, with the scales of the merge that was made; in place."""
+    target, *auxiliaries = sources
     for each, auxiliary in zip(attached, auxiliaries, strict=True):
         attach(each.plan, target, auxiliary)
     with torch.no_grad():

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onepath.export.models.made import MadeModel, looked_over, merged_measurements, merged_parents, plain_state
+from onepath.export.models.made import (
+    MadeModel,
+    looked_over,
+    made_again,
+    merged_measurements,
+    merged_parents,
+    plain_state,
+)
 from onepath.export.models.parity import measured_weights
 from onepath.export.proofs import digest_from_model
 from onepath.export.recipe.merges import ScopeRecipe, WeightMerge, sources_of
@@ -39,12 +46,19 @@ def merge_by_weights(
     """
     names = [source for _, source in sources_of(merge)]
     sources = [made[source] for source in names]
-    model = _plain_copy(sources[0].model)
-    merged = _merged(merge, made, names, seed)
-    model.load_state_dict(merged.tensors, strict=True)
-    findings = looked_over(name, model, reference={source: made[source].model for source in names})
+    models = {source: made[source].model for source in names}
+    merged = _merged(merge, models, seed)
+    model = _loaded(sources[0].model, merged)
+    findings = looked_over(name, model, reference=models)
+
+    def again() -> nn.Module | None:
+        origins = made_again(*sources)
+        if origins is None:
+            return None
+        return _loaded(sources[0].model, _merged(merge, dict(zip(names, origins, strict=True)), seed))
+
     return MadeModel(
-        model=model.eval(),
+        model=model,
         digest=digest_from_model(model),
         parents=merged_parents(*sources),
         measurements=(
@@ -52,19 +66,27 @@ def merge_by_weights(
             measured_weights(
                 name,
                 made=model.state_dict(),
-                again=_merged(merge, made, names, seed).tensors,
+                again=_merged(merge, models, seed).tensors,
                 tolerance=tolerance,
             ),
         ),
         report={"method": merge.method, "tensors": [asdict(entry) for entry in merged.report]},
         findings=findings,
+        again=again,
     )
 
 
-def _merged(merge: WeightMerge, made: Mapping[str, MadeModel], names: list[str], seed: int) -> MergedWeights:
+def _loaded(form: nn.Module, merged: MergedWeights) -> nn.Module:
+    """Return a model of one path in the form of another, with merged weights, rounded to its precision once."""
+    model = _plain_copy(form)
+    model.load_state_dict(merged.tensors, strict=True)
+    return model.eval()
+
+
+def _merged(merge: WeightMerge, models: Mapping[str, nn.Module], seed: int) -> MergedWeights:
     return merge_state_dicts(
         merge.method,
-        {name: _wide(plain_state(made[name].model)) for name in names},
+        {name: _wide(plain_state(model)) for name, model in models.items()},
         base=merge.base,
         weights=merge.models,
         options=merge.options,

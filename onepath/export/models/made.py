@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class MadeModel:
         measurements: the proofs of the merges that went into it.
         report: what a merge did, as JSON data; empty for a parent.
         findings: what the linter found in its weights.
+        again: makes the merge once more from its parents; None for a parent.
     """
 
     model: nn.Module
@@ -34,11 +35,23 @@ class MadeModel:
     measurements: tuple[Measurement, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)  # JSON
     findings: tuple[Finding, ...] = ()
+    again: Callable[[], nn.Module | None] | None = None
 
     @property
     def is_as_made(self) -> bool:
         """Whether nothing has changed the model since."""
         return digest_from_model(self.model) == self.digest
+
+
+def made_again(*sources: MadeModel) -> list[nn.Module] | None:
+    """Return parents as they were made and merges made once more, or None where one of them was trained since."""
+    models = []
+    for source in sources:
+        model = source.model if source.again is None else source.again()
+        if model is None or not source.is_as_made:
+            return None
+        models.append(model)
+    return models
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ def measured_weights(
         batches=[Batch(f"float64, the weights of {name} made again from its sources", {}, {})],
         tolerance=tolerance,
         relative=True,
+        computed_in="float64",
     )
     return measured
 

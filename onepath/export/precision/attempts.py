@@ -19,7 +19,7 @@ from onepath.export.precision.speed import Speed, measured_speeds
 from onepath.export.recipe.precision import WantedGraph
 from onepath.export.targets import TargetProfile, check_graph
 
-EVEN = 1.05
+EVEN = 1.1
 """Two forms whose speeds differ by less than this factor are taken as equally fast."""
 
 

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
+from onepath.contract.processor import this_processor
 from onepath.export.bundles.sources import finite
 from onepath.export.precision.attempts import Attempt
 from onepath.export.precision.held_out import Split
 from onepath.export.precision.judging import INTERVALS, Judgement
-from onepath.export.precision.speed import Speed
+from onepath.export.precision.speed import WORTH, Speed
 
 NOTES = {
     "intervals": INTERVALS,
     "speed": "the float32 graph's time divided by the other's, the median of paired rounds in one run, with the 95 % "
     "interval of that median by the sign test; on a CPU of one thread's own time, every modality present. A precision "
-    "pays if a gain is resolved at one batch size at least and a loss at none",
+    "pays if a gain is resolved at one batch size at least and a loss at none, and the geometric mean of the ratios is "
+    f"{WORTH:g} at least",
 }
 """How the figures are made, in words."""
 
 
 def machine() -> dict[str, str]:
     """Return the processor and the engine that the figures are of."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    return {"cpu": processor, "onnxruntime": ort.__version__}
+    return {"cpu": this_processor().name, "onnxruntime": ort.__version__}
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:  # JSON

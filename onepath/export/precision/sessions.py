@@ -10,15 +10,14 @@ import onnxruntime as ort
 from onnx import parser
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.proofs import Arrays, Batch
+from onepath.export.proving.sessions import GraphSession, open_session
 from onepath.export.recipe.precision import Machine
-from onepath.export.rows import feeds_from_batch
 
 Run = Callable[[Batch], Arrays]
 """Gives a graph's outputs for a batch, by name."""
 _PROVIDERS: dict[Machine, str] = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}
-
-
 _SMALLEST = '<ir_version: 8, opset_import: ["": 17]> smallest (float[1] x) => (float[1] y) { y = Neg(x) }'
 
 
@@ -28,10 +27,8 @@ def is_at_hand(machine: Machine) -> bool:
     provider = _PROVIDERS[machine]
     if provider not in ort.get_available_providers():
         return False
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
     graph = parser.parse_model(_SMALLEST).SerializeToString()
-    return provider in ort.InferenceSession(graph, options, providers=[provider]).get_providers()
+    return provider in open_session(graph, providers={provider: {}}).get_providers()
 
 
 def run_from_graph(path: Path, machine: Machine = "cpu") -> Run:
@@ -44,9 +41,4 @@ def run_from_graph(path: Path, machine: Machine = "cpu") -> Run:
     if not is_at_hand(machine):
         reason = f"{_PROVIDERS[machine]} is not at hand"
         raise UnsupportedModuleError(f"ONNX Runtime on a {machine.upper()}", reason, "build on a machine that has one")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(path, options, providers=[_PROVIDERS[machine]])
-    names = [output.name for output in session.get_outputs()]
-    return lambda batch: dict(zip(names, session.run(None, feeds_from_batch(batch)), strict=True))
+    return GraphSession(OnnxFile(path), threads=1, providers={_PROVIDERS[machine]: {}}, explains=False)

@@ -17,6 +17,9 @@ FEWEST_ROUNDS, MOST_ROUNDS = 9, 31
 _TURN_S = 0.01  # a turn lasts at least so long, that the clock resolves it
 _BUDGET_S = 30.0  # of all rounds at one batch size, unless the fewest take longer
 _LEVEL = 0.95
+WORTH = 1.05
+"""How many times as fast as float32 a graph must be, the geometric mean over batch sizes, to be worth what it costs of
+the answers."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,18 @@ class Speed:
 
     @property
     def pays(self) -> bool:
-        """Whether a gain is resolved at one size at least, and a loss at none."""
-        gains = any(speed.interval[0] > 1 for speed in self.each)
-        return gains and not any(speed.interval[1] < 1 for speed in self.each)
+        """Whether a gain is resolved at one size at least, a loss at none, and the mean gain is worth it."""
+        return not self.problem
+
+    @property
+    def problem(self) -> str:
+        """Why it does not pay; empty if it does."""
+        slower = [str(speed.rows) for speed in self.each if speed.interval[1] < 1]
+        if slower:
+            return f"is slower than float32 at batch {' and '.join(slower)} here ({self})"
+        if not any(speed.interval[0] > 1 for speed in self.each):
+            return f"is not measurably faster than float32 here ({self})"
+        return "" if self.gain >= WORTH else f"is not {WORTH:g} × as fast as float32 here ({self})"
 
     @property
     def gain(self) -> float:

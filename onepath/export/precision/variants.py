@@ -98,7 +98,7 @@ def precision_variants(
     """Return the graphs in the precisions that a recipe wants, each within its gate.
 
     A graph that fails its gate, or cannot be made, is dropped with the measured reason. One that passes is a variant,
-    and the fastest of those that are measured to be faster than the float32 graph is chosen. Nothing is raised for a
+    and the fastest of those that are measured to pay beside the float32 graph is chosen. Nothing is raised for a
     graph that does not come off: the float32 graph is always there.
 
     Args:
@@ -172,13 +172,13 @@ def _warning(result: _Result, chosen: _Result | None) -> str:
     if best is None:
         return f"{words} was dropped: {result.reason}"
     if result is chosen:
-        slower = best.untimed or f"it is not faster than float32 here ({best.speed})"
+        slower = best.untimed or (f"it {best.speed.problem}" if best.speed else "")
         return "" if best.pays else f"{words} passes its gate and is deployed, as choose: passing wants; {slower}"
     if best.untimed:
         return f"{words} passes its gate and is kept as a variant; {best.untimed}"
-    if not best.pays:
+    if best.speed is not None and best.speed.problem:
         hint = "" if result.wanted.choose == "passing" else f"; {_ANYHOW}"
-        return f"{words} passes its gate and is not faster than float32 here ({best.speed}): kept, not chosen{hint}"
+        return f"{words} passes its gate and {best.speed.problem}: kept, not chosen{hint}"
     return ""
 
 

@@ -1,7 +1,7 @@
 """The proofs of a bundle: merge → collapse → ONNX, each measured in float64 or at the precision that is served."""
 
 from onepath.export.proving.collapse import Collapsed, prove_collapse
-from onepath.export.proving.merge import merge_answers, prove_merge
+from onepath.export.proving.merge import answers_of_blocks, answers_of_merge, prove_merge
 from onepath.export.proving.onnx_parity import prove_onnx
 from onepath.export.proving.probes import (
     answers_in_runs,
@@ -16,9 +16,10 @@ from onepath.export.proving.running import run_graph, width_of_logits
 __all__ = [
     "Collapsed",
     "answers_in_runs",
+    "answers_of_blocks",
+    "answers_of_merge",
     "first_output",
     "measured_on_probes",
-    "merge_answers",
     "probe_batch",
     "probe_rows",
     "prove_collapse",

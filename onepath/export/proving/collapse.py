@@ -14,7 +14,7 @@ from onepath.contract.digests import sha256_from_bytes
 from onepath.contract.proofs import Measurement, ProofStep
 from onepath.contract.stages import CAST, COLLAPSE_REFERENCE
 from onepath.export.collapse import CollapseReport, collapse
-from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_model
+from onepath.export.proofs import Batch, Seen, compare, digest_from_model, safetensors_from_model
 from onepath.export.proving.probes import first_output, measured_on_probes
 from onepath.export.proving.running import (
     call_dispatched,
@@ -40,6 +40,7 @@ class Collapsed:
         report: what was folded.
         proof: the link of the chain.
         answers: of the model before, after and cast, to the golden probes, where these were given.
+        seen: what was compared on other rows.
     """
 
     model: MultimodalModel
@@ -47,6 +48,7 @@ class Collapsed:
     report: CollapseReport
     proof: ProofStep
     answers: Answers = field(default_factory=dict)
+    seen: tuple[Seen, ...] = ()
 
 
 def prove_collapse(
@@ -57,6 +59,7 @@ def prove_collapse(
     seed: int,
     probes: Batch | None = None,
     before: str = COLLAPSE_REFERENCE,
+    known: Answers | None = None,
 ) -> Collapsed:
     """Return the collapsed model, proved in float64 on random and held-out rows, then cast once and proved again.
 
@@ -67,6 +70,7 @@ def prove_collapse(
         seed: of the random rows.
         probes: the golden probes, to be proved on too and to keep the answers to.
         before: the stage that the model is, `merge` for a merged one.
+        known: answers to the probes that need not be asked for again: the model's own.
 
     Raises:
         ParityError: a form is too far from the one before it.
@@ -78,8 +82,9 @@ def prove_collapse(
         cast(nn.Module, original), example=lambda model: call_dispatched(cast(MultimodalModel, model), example)
     )
     forms = _Forms(original, cast(MultimodalModel, plain), cast(MultimodalModel, copy.deepcopy(plain).float().eval()))
-    measured = forms.measured(source, tolerances, seed)
-    answers: Answers = {} if probes is None else forms.answers(before, probes)
+    seen: list[Seen] = []
+    measured = forms.measured(source, tolerances, seed, seen)
+    answers: Answers = {} if probes is None else forms.answers(before, probes, known or {})
     weights = safetensors_from_model(cast(nn.Module, forms.rounded))
     flops = (
         {} if report.flops_after is None else {"flops_before": report.flops_before, "flops_after": report.flops_after}
@@ -96,7 +101,7 @@ def prove_collapse(
             **flops,
         },
     )
-    return Collapsed(forms.rounded, weights, report, proof, answers)
+    return Collapsed(forms.rounded, weights, report, proof, answers, tuple(seen))
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,9 @@ class _Forms:
     plain: MultimodalModel
     rounded: MultimodalModel
 
-    def measured(self, source: RowSource, tolerances: Tolerances, seed: int) -> tuple[Measurement, ...]:
+    def measured(
+        self, source: RowSource, tolerances: Tolerances, seed: int, seen: list[Seen]
+    ) -> tuple[Measurement, ...]:
         """Return how far the forms are from each other, and the rows of a batch from the same ones alone."""
         batches = [source.random(3, seed), source.mixed(1), source.mixed(9), *source.each_pattern(2)]
         run_plain = partial(run_dispatched, self.plain)
@@ -118,14 +125,8 @@ class _Forms:
             batches=[titled(batch, "float64") for batch in batches],
             tolerance=tolerances.collapse,
             relative=True,
-        )
-        rounded = compare(
-            "cast to float32",
-            reference=run_plain,
-            candidate=partial(run_dispatched, self.rounded),
-            batches=[titled(batch, "float32 against float64") for batch in batches],
-            tolerance=tolerances.cast,
-            relative=True,
+            computed_in="float64",
+            seen=seen,
         )
         apart = compare(
             "row independence",
@@ -138,13 +139,24 @@ class _Forms:
             ],
             tolerance=tolerances.collapse,
             relative=True,
+            computed_in="float64",
+            seen=seen,
+        )
+        rounded = compare(
+            "cast to float32",
+            reference=run_plain,
+            candidate=partial(run_dispatched, self.rounded),
+            batches=[titled(batch, "float32 against float64") for batch in batches],
+            tolerance=tolerances.cast,
+            relative=True,
+            seen=seen,
         )
         return folded + apart + rounded
 
-    def answers(self, before: str, probes: Batch) -> Answers:
+    def answers(self, before: str, probes: Batch, known: Answers) -> Answers:
         """Return what each form answers to the golden probes."""
         return {
-            before: first_output(run_every_row(self.original, probes)),
+            before: known[before] if before in known else first_output(run_every_row(self.original, probes)),
             "collapse": first_output(run_dispatched(self.plain, probes)),
             CAST: first_output(run_dispatched(self.rounded, probes)),
         }
@@ -153,6 +165,14 @@ class _Forms:
 def _on_probes(answers: Answers, before: str, tolerances: Tolerances) -> tuple[Measurement, ...]:
     if not answers:
         return ()
-    return measured_on_probes(
-        "collapse", answers, before, "collapse", tolerances={"max_relative": tolerances.collapse}
-    ) + measured_on_probes("cast to float32", answers, "collapse", CAST, tolerances={"max_relative": tolerances.cast})
+    folded = measured_on_probes(
+        "collapse",
+        answers,
+        before,
+        "collapse",
+        tolerances={"max_relative": tolerances.collapse},
+        computed_in="float64",
+    )
+    return folded + measured_on_probes(
+        "cast to float32", answers, "collapse", CAST, tolerances={"max_relative": tolerances.cast}
+    )

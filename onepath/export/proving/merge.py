@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from onepath.contract.answers import Answers
 from onepath.contract.presence import pattern_name
 from onepath.contract.proofs import Measurement, ProofStep
-from onepath.contract.stages import MERGE_REFERENCE
-from onepath.export.proofs import Arrays, Batch, compare, digest_from_model
-from onepath.export.proving.probes import first_output, part_of, probe_batch
+from onepath.export.proofs import Arrays, Batch, Seen, compare, digest_from_model
+from onepath.export.proving.probes import first_output, part_of
 from onepath.export.proving.running import in_float64, run_every_row, tensors_from_arrays
 from onepath.export.rows import RowSource
+
+_Rows = NDArray[np.float64]
 
 
 def prove_merge(
@@ -27,6 +28,7 @@ def prove_merge(
     *,
     source: RowSource,
     tolerance: float,
+    seen: list[Seen] | None = None,
 ) -> ProofStep:
     """Return the proof that every presence pattern gives what merging only the present blocks would have given.
 
@@ -38,6 +40,7 @@ def prove_merge(
         merged_from: merges the blocks of a pattern alone.
         source: held-out rows.
         tolerance: relative, in float64.
+        seen: is given what was compared, where it is to be kept.
     """
     wide = in_float64(merged)
     measurements: list[Measurement] = []
@@ -51,6 +54,8 @@ def prove_merge(
             batches=[batch],
             tolerance=tolerance,
             relative=True,
+            computed_in="float64",
+            seen=seen,
         )
     return ProofStep(
         step="merge",
@@ -61,34 +66,36 @@ def prove_merge(
     )
 
 
-def merge_answers(
-    merged: nn.Module,
+def answers_of_merge(merged: nn.Module, probes: Batch) -> _Rows:
+    """Return what a merged model answers to the golden probes in float64 with every encoder run, `(probes, width)`."""
+    return first_output(run_every_row(in_float64(merged), probes))
+
+
+def answers_of_blocks(
     parents: Mapping[str, nn.Module],
     merged_from: Callable[[tuple[str, ...]], nn.Module],
     *,
-    source: RowSource,
-    per_pattern: int,
-) -> Answers:
-    """Return the answers to the golden probes of a merged model, and of merging only the blocks of each row's pattern.
+    patterns: Sequence[tuple[str, ...]],
+    probes: Batch,
+) -> _Rows:
+    """Return what merging only the blocks of each golden probe's pattern answers to it in float64, `(probes, width)`.
 
     Args:
-        merged: the model merged from all blocks.
         parents: modality to block.
         merged_from: merges the blocks of a pattern alone.
-        source: the rows that the probes are drawn from.
-        per_pattern: how many probes each pattern has.
+        patterns: the probes', in their order; each has as many probes as the others.
+        probes: the golden probes.
     """
-    probes = probe_batch(source, per_pattern)
-    references = [
+    per_pattern = probes.rows // len(patterns)
+    answers = [
         first_output(
             _alone(pattern, parents, merged_from)(
                 part_of(probes, slice(index * per_pattern, (index + 1) * per_pattern), pattern)
             )
         )
-        for index, pattern in enumerate(source.patterns)
+        for index, pattern in enumerate(patterns)
     ]
-    answers = first_output(run_every_row(in_float64(merged), probes))
-    return {MERGE_REFERENCE: np.concatenate(references), "merge": answers}
+    return np.concatenate(answers)
 
 
 def _alone(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.contract.proofs import Measurement, ProofStep
 from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.graphs.onnx_file import OnnxFile
-from onepath.export.proofs import Arrays, Batch, compare, digest_from_model
+from onepath.export.proofs import Arrays, Batch, Seen, compare, digest_from_model
 from onepath.export.proving.running import row_by_row, run_graph, titled
 from onepath.export.proving.sessions import GraphSession
 from onepath.export.rows import RowSource
@@ -59,7 +59,14 @@ def parity_batches(source: RowSource, max_batch_size: int, seed: int) -> ParityB
     )
 
 
-def prove_onnx(graph: PresenceGraph, file: OnnxFile, *, batches: ParityBatches, tolerances: Tolerances) -> ProofStep:
+def prove_onnx(
+    graph: PresenceGraph,
+    file: OnnxFile,
+    *,
+    batches: ParityBatches,
+    tolerances: Tolerances,
+    seen: list[Seen] | None = None,
+) -> ProofStep:
     """Return the proof that ONNX Runtime answers as torch does, at every batch size and on degenerate rows.
 
     Args:
@@ -67,6 +74,7 @@ def prove_onnx(graph: PresenceGraph, file: OnnxFile, *, batches: ParityBatches, 
         file: the graph's export.
         batches: what both are run on.
         tolerances: how far the answers may be apart.
+        seen: is given what was compared, where it is to be kept.
 
     Raises:
         ParityError: an answer is too far from torch's.
@@ -74,21 +82,26 @@ def prove_onnx(graph: PresenceGraph, file: OnnxFile, *, batches: ParityBatches, 
     """
     torch_answer = partial(run_graph, graph)
     with GraphSession(file) as session:
-        measurements = _measurements("onnx", torch_answer, session, batches, tolerances)
-        alone = _alone(torch_answer, session, batches, tolerances)
+        measured = _Measured("onnx", torch_answer, session, batches, tolerances, seen)
+        measurements = measured.together() + measured.alone()
         no_rows = _answer_to_no_rows(session, torch_answer, batches.no_rows)
     return ProofStep(
         step="onnx",
         subject="graph",
         reads=digest_from_model(graph.model),
         writes=file.digest,
-        measurements=measurements + alone,
+        measurements=measurements,
         notes={"engine": engine(), "no_rows": no_rows},
     )
 
 
 def prove_pass(
-    before: OnnxFile, after: OnnxFile, *, batches: ParityBatches, tolerances: Tolerances
+    before: OnnxFile,
+    after: OnnxFile,
+    *,
+    batches: ParityBatches,
+    tolerances: Tolerances,
+    seen: list[Seen] | None = None,
 ) -> tuple[Measurement, ...]:
     """Return how far a graph is from what it was before a pass over it, both run by ONNX Runtime.
 
@@ -97,12 +110,14 @@ def prove_pass(
         after: the graph that it wrote.
         batches: those of the export's proof.
         tolerances: how far the answers may be apart; those of the export.
+        seen: is given what was compared, where it is to be kept.
 
     Raises:
         ParityError: an answer is too far from the one before.
     """
     with GraphSession(before) as reference, GraphSession(after) as candidate:
-        return _measurements("the pass over the graph", reference, candidate, batches, tolerances)
+        step = "the pass over the graph"
+        return _Measured(step, reference, candidate, batches, tolerances, seen).together()
 
 
 def engine() -> str:
@@ -110,32 +125,34 @@ def engine() -> str:
     return f"onnxruntime {ort.__version__}"
 
 
-def _measurements(
-    step: str,
-    reference: Callable[[Batch], Arrays],
-    candidate: Callable[[Batch], Arrays],
-    batches: ParityBatches,
-    tolerances: Tolerances,
-) -> tuple[Measurement, ...]:
-    measured = partial(compare, step, reference=reference, candidate=candidate)
-    near = measured(batches=batches.near, tolerance=tolerances.onnx)
-    return near + measured(batches=batches.far, tolerance=tolerances.onnx_random)
+@dataclass(frozen=True)
+class _Measured:
+    """A graph held against what it was made of."""
 
+    step: str
+    reference: Callable[[Batch], Arrays]
+    candidate: Callable[[Batch], Arrays]
+    batches: ParityBatches
+    tolerances: Tolerances
+    seen: list[Seen] | None
 
-def _alone(
-    torch_answer: Callable[[Batch], Arrays], session: GraphSession, batches: ParityBatches, tolerances: Tolerances
-) -> tuple[Measurement, ...]:
-    """Return how far rows in company are from the same rows alone; held-out ones may be too alike to tell."""
-    measured = partial(
-        compare,
-        "row independence in ONNX Runtime",
-        reference=partial(row_by_row, torch_answer),
-        candidate=session,
-    )
-    held_out, random = batches.together
-    return measured(batches=[held_out], tolerance=tolerances.onnx) + measured(
-        batches=[random], tolerance=tolerances.onnx_random
-    )
+    def together(self) -> tuple[Measurement, ...]:
+        """Return how far it is off on rows near the data, and on others."""
+        return self._on(self.step, self.reference, self.batches.near, self.batches.far)
+
+    def alone(self) -> tuple[Measurement, ...]:
+        """Return how far rows in company are from the same rows alone; held-out ones may be too alike to tell."""
+        held_out, random = self.batches.together
+        one_by_one = partial(row_by_row, self.reference)
+        return self._on("row independence in ONNX Runtime", one_by_one, [held_out], [random])
+
+    def _on(
+        self, step: str, reference: Callable[[Batch], Arrays], near: Sequence[Batch], far: Sequence[Batch]
+    ) -> tuple[Measurement, ...]:
+        measured = partial(compare, step, reference=reference, candidate=self.candidate, seen=self.seen)
+        return measured(batches=near, tolerance=self.tolerances.onnx) + measured(
+            batches=far, tolerance=self.tolerances.onnx_random
+        )
 
 
 def _answer_to_no_rows(session: GraphSession, torch_answer: Callable[[Batch], Arrays], batch: Batch) -> str:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from onepath.contract.answers import Answers
 from onepath.contract.distances import WORST_CASE, distance
 from onepath.contract.errors import ParityError
-from onepath.contract.proofs import Measurement, Metric, ProofStep
-from onepath.contract.stages import probes_title
+from onepath.contract.proofs import ComputedIn, Measurement, Metric, ProofStep, probes_title
 from onepath.export.proofs import Arrays, Batch
 from onepath.export.rows import RowSource
 from onepath.export.trained import Row
@@ -59,7 +58,13 @@ def part_of(batch: Batch, rows: slice, modalities: Sequence[str] | None = None) 
 
 
 def measured_on_probes(
-    step: str, answers: Answers, before: str, after: str, *, tolerances: Tolerances
+    step: str,
+    answers: Answers,
+    before: str,
+    after: str,
+    *,
+    tolerances: Tolerances,
+    computed_in: ComputedIn = "float32",
 ) -> tuple[Measurement, ...]:
     """Return how far two stages are apart on the golden probes, by each metric.
 
@@ -69,6 +74,7 @@ def measured_on_probes(
         before: the stage that the step started from.
         after: its result.
         tolerances: metric to what it may be.
+        computed_in: what both answer in, or the less precise of the two.
 
     Raises:
         ParityError: they are too far apart.
@@ -78,7 +84,9 @@ def measured_on_probes(
         error = distance(answers[before], answers[after], metric)
         if not error <= tolerance:
             raise ParityError(step, error=error, tolerance=tolerance, where=title)
-        found.append(Measurement(inputs=title, error=error, tolerance=tolerance, metric=metric))
+        found.append(
+            Measurement(inputs=title, error=error, tolerance=tolerance, metric=metric, computed_in=computed_in)
+        )
     return tuple(found)
 
 
@@ -100,5 +108,6 @@ def proved_on_probes(proof: ProofStep, answers: Answers, before: str, after: str
     for measured in proof.measurements:
         if measured.metric in WORST_CASE:
             tolerances[measured.metric] = min(measured.tolerance, tolerances.get(measured.metric, measured.tolerance))
-    more = measured_on_probes(proof.step, answers, before, after, tolerances=tolerances)
+    computed_in: ComputedIn = "float64" if proof.step == "merge" else "float32"
+    more = measured_on_probes(proof.step, answers, before, after, tolerances=tolerances, computed_in=computed_in)
     return proof.model_copy(update={"measurements": proof.measurements + more})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -45,7 +46,7 @@ def _row(batch: Batch, index: int) -> Batch:
 
 def titled(batch: Batch, prefix: str) -> Batch:
     """Return a batch whose title begins with some words."""
-    return Batch(f"{prefix}, {batch.title}", batch.values, batch.states)
+    return replace(batch, title=f"{prefix}, {batch.title}")
 
 
 def tensors_from_arrays(arrays: Arrays) -> dict[str, Tensor]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from onepath.contract.presence import ABSENT, PRESENT
+from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.proofs import Batch
+from onepath.export.proving.sessions import GraphSession
 from onepath.export.robustness.encoders import Encoder, EncoderRun
 from onepath.export.robustness.metrics import Answer
-from onepath.export.rows import RowSource, feeds_from_batch
+from onepath.export.rows import RowSource
 
 Pattern = tuple[str, ...]
 _MOST_RUNS = 8  # at a time: each holds the activations of a batch
@@ -106,14 +107,10 @@ def _run_on(run: Callable[[Batch], Answer], batch: Batch) -> Callable[[tuple[Pat
 
 def _runtime(graph: Path) -> Callable[[Batch], Answer]:
     """Return what runs a graph in one thread: its sums do not depend on the machine, and several run at a time."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    first = session.get_outputs()[0].name
+    session = GraphSession(OnnxFile(graph), threads=1, explains=False)
 
     def run(batch: Batch) -> Answer:
-        output = session.run([first], feeds_from_batch(batch))[0]
+        output = session(batch)[session.outputs[0]]
         flat: Answer = output.reshape(len(output), -1).astype(np.float32, copy=False)
         return flat
 

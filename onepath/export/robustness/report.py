@@ -51,6 +51,7 @@ def robustness_report(
     task: Task,
     encoders: Mapping[str, Encoder],
     settings: ReportSettings,
+    without_encoder: Mapping[str, str] | None = None,
 ) -> RobustnessReport:
     """Return how good a graph is with each presence pattern; equal arguments give equal reports.
 
@@ -62,6 +63,7 @@ def robustness_report(
         encoders: modality to `values (rows, …) -> logits` or embeddings `(rows, width)`, to compare with; those that do
             not fit are left out with a reason.
         settings: batch size, seed and bounds.
+        without_encoder: modality to the reason why there is no encoder to give, for the report.
 
     Raises:
         RecipeError: there are targets, but not one for each row.
@@ -91,7 +93,7 @@ def robustness_report(
         patterns_accepted=accepted_patterns(source.names, required),
         seed=settings.seed,
         encoders={name: estimate(figures, is_share=judge.is_share(judge.metric)) for name, figures in alone.items()},
-        encoders_left_out=left_out,
+        encoders_left_out={**dict(without_encoder or {}), **left_out},
         patterns=tuple(_result(pattern, found, judge, alone) for pattern in found.patterns),
         notes=_notes(judge),
     )

@@ -8,7 +8,31 @@ from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.encoders.shapes import check_sizes
 
 
-class PixelUnshuffleProjector(nn.Module):
+class _GridProjector(nn.Module):
+    """A projector of the tokens of a square grid, a block of f × f of them at a time."""
+
+    proj: nn.Module
+
+    def __init__(self, inputs: int, outputs: int, *, factor: int, grid: int, bias: bool = True) -> None:
+        super().__init__()
+        name = type(self).__name__
+        check_sizes(name, inputs=inputs, outputs=outputs, factor=factor, grid=grid)
+        if grid % factor:
+            raise UnsupportedModuleError(
+                name, f"a factor of {factor} does not divide a grid of {grid} × {grid}", "choose a divisor"
+            )
+        self.factor, self.grid = factor, grid
+        self.proj = self._projection(inputs, outputs, bias=bias)
+
+    def extra_repr(self) -> str:
+        """Return the sizes."""
+        return f"factor={self.factor}, grid={self.grid}"
+
+    def _projection(self, inputs: int, outputs: int, *, bias: bool) -> nn.Module:
+        raise NotImplementedError
+
+
+class PixelUnshuffleProjector(_GridProjector):
     """Tokens of a square grid to fewer, wider ones, then projected: g² of width d to (g/f)² of d·f² to the outputs.
 
     A block of f × f tokens becomes one, whose features are ordered as `nn.PixelUnshuffle` orders channels: feature c of
@@ -26,20 +50,15 @@ class PixelUnshuffleProjector(nn.Module):
         UnsupportedModuleError: a size is below 1, or the factor does not divide the grid.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, factor: int, grid: int, bias: bool = True) -> None:
-        super().__init__()
-        _check("a pixel-unshuffle projector", inputs, outputs, factor, grid)
-        self.factor, self.grid = factor, grid
-        self.proj = nn.Linear(inputs * factor**2, outputs, bias=bias)
+    proj: nn.Linear
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return `(rows, (g/f)², outputs)` of tokens `(rows, g², d)`."""
         projected: Tensor = self.proj(self._side_by_side(tokens))
         return projected
 
-    def extra_repr(self) -> str:
-        """Return the sizes."""
-        return f"factor={self.factor}, grid={self.grid}"
+    def _projection(self, inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+        return nn.Linear(inputs * self.factor**2, outputs, bias=bias)
 
     def _side_by_side(self, tokens: Tensor) -> Tensor:
         # Not torch's pixel_unshuffle, which gives no rows the wrong number of channels.
@@ -48,25 +67,10 @@ class PixelUnshuffleProjector(nn.Module):
         return parts.permute(0, 1, 3, 5, 2, 4).reshape(rows, blocks**2, width * factor**2)
 
 
-class StridedProjector(nn.Module):
-    """A `PixelUnshuffleProjector` as one convolution, whose kernel and stride are the factor.
+class StridedProjector(_GridProjector):
+    """A `PixelUnshuffleProjector` as one convolution, whose kernel and stride are the factor; it takes the same."""
 
-    Args:
-        inputs: d, width of a token.
-        outputs: width of a projected one.
-        factor: f, tokens along each side of a block.
-        grid: g, tokens along each side of the grid, row by row.
-        bias: whether the projection has one.
-
-    Raises:
-        UnsupportedModuleError: a size is below 1, or the factor does not divide the grid.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, factor: int, grid: int, bias: bool = True) -> None:
-        super().__init__()
-        _check("a strided projector", inputs, outputs, factor, grid)
-        self.factor, self.grid = factor, grid
-        self.proj = nn.Conv2d(inputs, outputs, factor, stride=factor, bias=bias)
+    proj: nn.Conv2d
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return `(rows, (g/f)², outputs)` of tokens `(rows, g², d)`."""
@@ -74,14 +78,5 @@ class StridedProjector(nn.Module):
         projected: Tensor = self.proj(grid)
         return projected.flatten(2).transpose(1, 2)
 
-    def extra_repr(self) -> str:
-        """Return the grid."""
-        return f"grid={self.grid}"
-
-
-def _check(name: str, inputs: int, outputs: int, factor: int, grid: int) -> None:
-    check_sizes(name, inputs=inputs, outputs=outputs, factor=factor, grid=grid)
-    if grid % factor:
-        raise UnsupportedModuleError(
-            name, f"a factor of {factor} does not divide a grid of {grid} × {grid}", "choose a divisor"
-        )
+    def _projection(self, inputs: int, outputs: int, *, bias: bool) -> nn.Conv2d:
+        return nn.Conv2d(inputs, outputs, self.factor, stride=self.factor, bias=bias)

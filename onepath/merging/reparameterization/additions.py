@@ -32,8 +32,8 @@ class Addition:
     auxiliary: Tensor
     scale: nn.Parameter
 
-    def link(self, *, trainable: bool) -> CrossModalWeight:
-        """Return the parametrisation that adds it, in the mode of the weight's module."""
+    def link(self, *, trainable: bool, name: str | None = None) -> CrossModalWeight:
+        """Return the parametrisation that adds it, in the mode of the weight's module; see there."""
         link = CrossModalWeight(
             self.auxiliary,
             scale=self.scale,
@@ -41,6 +41,7 @@ class Addition:
             plain_order=_plain_order(self.address.module),
             rows=self.rows,
             axis=self.address.output_axis,
+            name=name,
         )
         return link.train(self.address.module.training)
 

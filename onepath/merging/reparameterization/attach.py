@@ -26,6 +26,7 @@ def reparameterize(
     *,
     layers: Layers | None = None,
     training: Training = "trainable",
+    name: str | None = None,
     **options: Unpack[PairingOptions],
 ) -> Plan:
     """Give the target's linear layers a second path through the auxiliary's weights, in place, and return the plan.
@@ -37,6 +38,7 @@ def reparameterize(
         auxiliary: any model with weights of the same shapes.
         layers: which ones; see `plan_reparameterization`.
         training: whether the auxiliary weights are trained too, or only the scales.
+        name: what reports call the auxiliary, such as the modality that it was trained on.
         options: how they are paired; see `PairingOptions`.
 
     Raises:
@@ -47,7 +49,7 @@ def reparameterize(
     0.weight += λ · 0.weight (3, 2)
     """
     plan = plan_reparameterization(target, auxiliary, layers=layers, **options)
-    attach(plan, target, auxiliary, training=training)
+    attach(plan, target, auxiliary, training=training, name=name)
     return plan
 
 
@@ -58,6 +60,7 @@ def attach(
     *,
     training: Training = "trainable",
     share_storage: bool = False,
+    name: str | None = None,
 ) -> None:
     """Attach the auxiliary's weights to the target's as the plan says, in place.
 
@@ -68,6 +71,7 @@ def attach(
         training: whether the copies are trained.
         share_storage: use the auxiliary's own memory instead of a copy; only frozen, and only where a weight has the
             target's precision and device and comes from one place. The auxiliary must then not change.
+        name: what reports call the auxiliary, such as the modality that it was trained on.
 
     Raises:
         UnsupportedModuleError: the plan does not fit, or `training` is unknown; the target is then as it was.
@@ -80,7 +84,7 @@ def attach(
         )
     check_plan(plan, target, auxiliary)
     found = additions(plan, target, auxiliary, share_storage=share_storage)
-    links = [(entry.address, entry.link(trainable=training == "trainable")) for entry in found]
+    links = [(entry.address, entry.link(trainable=training == "trainable", name=name)) for entry in found]
     for address, link in links:
         own_class(address.module)
         parametrize.register_parametrization(address.module, address.tensor_name, link)

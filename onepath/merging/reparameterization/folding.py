@@ -29,12 +29,14 @@ class FoldedWeight:
     Attributes:
         weight: its path.
         scales: λ of each auxiliary, or of each part of the weight that has its own.
+        auxiliaries: what each of them was called when it was attached; None for one without a name.
         relative_change: ‖ΔW‖/‖W‖; infinite if W was zero.
         dtype: the precision that it is stored in.
     """
 
     weight: str
     scales: tuple[float, ...]
+    auxiliaries: tuple[str | None, ...]
     relative_change: float
     dtype: str
 
@@ -144,8 +146,14 @@ def _record(address: WeightAddress, value: Tensor) -> FoldedWeight:
     plain = _parametrization(address).original.double()
     change, size = (value.double() - plain).norm().item(), plain.norm().item()
     relative = change / size if size else (float("inf") if change else 0.0)
-    scales = tuple(link.scale.item() for link in _parametrization(address))
-    return FoldedWeight(address.path, scales, relative, str(value.dtype).removeprefix("torch."))
+    chain: Sequence[CrossModalWeight] = tuple(_parametrization(address))
+    return FoldedWeight(
+        weight=address.path,
+        scales=tuple(link.scale.item() for link in chain),
+        auxiliaries=tuple(link.name for link in chain),
+        relative_change=relative,
+        dtype=str(value.dtype).removeprefix("torch."),
+    )
 
 
 def _store(address: WeightAddress, value: Tensor) -> None:

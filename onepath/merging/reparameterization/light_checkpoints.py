@@ -75,7 +75,12 @@ def save_light(
 
 
 def load_light(
-    path: Path, target: nn.Module, auxiliaries: Sequence[nn.Module], *, training: Training = "frozen"
+    path: Path,
+    target: nn.Module,
+    auxiliaries: Sequence[nn.Module],
+    *,
+    training: Training = "frozen",
+    names: Sequence[str | None] = (),
 ) -> tuple[Plan, ...]:
     """Attach the auxiliaries as the checkpoint's plans say, set the scales, and return the plans; in place.
 
@@ -84,6 +89,7 @@ def load_light(
         target: the plain model, with the weights that it had; what was written besides may differ.
         auxiliaries: one a plan, with the weights that they had.
         training: see `attach`.
+        names: what reports call the auxiliaries, in order; those that are left out have no name.
 
     Raises:
         UnsupportedModuleError: the file cannot be read or was changed, or the target or an auxiliary is not the one of
@@ -98,8 +104,9 @@ def load_light(
     check_names(path, besides, dict(target.state_dict()), partial=True)
     for plan, auxiliary in _zipped(about.plans, auxiliaries):
         check_plan(plan, target, auxiliary)
-    for plan, auxiliary in _zipped(about.plans, auxiliaries):
-        attach(plan, target, auxiliary, training=training)
+    called = [*names, *(None for _ in about.plans)]
+    for (plan, auxiliary), name in zip(_zipped(about.plans, auxiliaries), called, strict=False):
+        attach(plan, target, auxiliary, training=training, name=name)
     _set_scales(target, values)
     target.load_state_dict(besides, strict=False)
     return about.plans

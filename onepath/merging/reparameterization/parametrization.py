@@ -27,6 +27,7 @@ class CrossModalWeight(nn.Module):
         plain_order: names of the module's parameters as they were before anything was attached.
         rows: the output rows that it is added to; all of them without it.
         axis: the weight's output axis, that the rows are counted along.
+        name: what reports call the model that the auxiliary is of.
 
     Attributes:
         scale: λ, `(1,)`, 0 at the start, at least float32, also after `.half()` of the model, which does not round it.
@@ -44,12 +45,14 @@ class CrossModalWeight(nn.Module):
         plain_order: tuple[str, ...],
         rows: Rows | None = None,
         axis: int = 0,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.plain_order = plain_order
         self.rows = rows
         self.axis = axis
+        self.name = name
         if trainable:
             self.auxiliary = nn.Parameter(auxiliary)
         else:

@@ -205,3 +205,37 @@ def test_what_is_folded_keeps_its_flags_and_its_mode() -> None:
     collapsed, _ = collapse(model)
     assert [module.training for module in collapsed.modules()] == [True, True, False]
     assert [parameter.requires_grad for parameter in collapsed.parameters()] == [False, False]
+
+
+AT_POSITIONS = {
+    "after a linear layer": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)),
+    "before a linear layer": lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4)),
+    "in a sum of branches": lambda: nn.Sequential(Sum(nn.Linear(4, 4), nn.BatchNorm1d(4))),
+}
+
+
+class Sum(nn.Module):
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.first(values) + self.second(values)
+
+
+@pytest.mark.parametrize("case", AT_POSITIONS)
+def test_a_norm_over_as_many_positions_as_features_is_left_where_an_example_shows_it(case: str) -> None:
+    model, values = randomised(AT_POSITIONS[case]()), normal(3, 4, 4)
+    collapsed, report = collapse(model, example=(values,))
+    assert report.layers == ()
+    assert any("the last axis" in entry.reason for entry in report.left)
+    assert torch.equal(collapsed(values), model(values))
+
+
+@pytest.mark.parametrize("case", AT_POSITIONS)
+def test_a_norm_of_rows_is_folded_with_an_example_and_the_fold_would_be_wrong_at_positions(case: str) -> None:
+    model, values = randomised(AT_POSITIONS[case]()), normal(3, 4)
+    collapsed, report = collapse(model, example=(values,))
+    assert len(report.layers) == 1
+    assert relative_error(collapsed(values), model(values)) <= TOLERANCE
+    assert relative_error(collapsed(normal(3, 4, 4)), model(normal(3, 4, 4))) > 1e-3

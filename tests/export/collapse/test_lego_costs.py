@@ -7,6 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from onepath.export.collapse import collapse
 from onepath.export.collapse.flops import flops_by_module
+from onepath.export.collapse.lego_block import lego_block
+from onepath.export.collapse.lego_error import block_error, heads_error
 from onepath.merging.lego import LegoFuse, LegoMerge
 from tests.merging.lego.small_blocks import every_pattern, small_block, small_blocks, small_inputs
 
@@ -98,3 +100,55 @@ def test_a_collapsed_merge_costs_less_than_the_merge() -> None:
     _, report = collapse(model, example=(inputs, every_pattern(2)))
     assert report.flops_after < report.flops_before
     assert flops_by_module(model, (inputs, every_pattern(2)))[""] == report.flops_before
+
+
+@pytest.mark.parametrize("kind", models())
+def test_the_entries_of_a_report_add_up_to_the_whole_model(kind: str) -> None:
+    collapsed, report = collapse(models()[kind], example=(small_inputs(), every_pattern(3)))
+    for figure in ("flops_before", "flops_after", "parameters_before", "parameters_after"):
+        assert sum(getattr(entry, figure) for entry in report.layers) == getattr(report, figure)
+    assert report.parameters_after == sum(value.numel() for value in collapsed.state_dict().values())
+
+
+@pytest.mark.parametrize("kind", models())
+def test_no_part_of_a_merged_model_costs_more_after_its_collapse(kind: str) -> None:
+    _, report = collapse(models()[kind], example=(small_inputs(), every_pattern(3)))
+    assert [entry.layer for entry in report.layers if entry.flops_after > entry.flops_before] == []
+
+
+def test_a_part_that_takes_over_a_transform_costs_more_and_the_report_says_why() -> None:
+    model = LegoFuse(small_blocks("ab", depth=1, fourier_dim=2))
+    _, report = collapse(model, example=(small_inputs("ab", rows=1), every_pattern(2)[-1:]))
+    token, tokens = report.layers[:2]
+    assert token.flops_after < token.flops_before
+    assert tokens.flops_after - tokens.flops_before == 2 * TOKENS * FEATURES**2  # the transform of its features
+    assert "the transform of its features is its own, and no more the fusion's" in tokens.folded
+    assert [", more than before" in line for line in str(report).splitlines()] == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize(("precision", "bound"), [(torch.float64, 1e-14), (torch.float32, 3e-7)])
+@pytest.mark.parametrize("kind", ["block", *models()])
+def test_the_error_of_every_part_is_that_of_its_rounding(kind: str, precision: torch.dtype, bound: float) -> None:
+    model = small_block("b", depth=3) if kind == "block" else models()[kind]
+    _, report = collapse(model.to(precision))
+    errors = [entry.error for entry in report.layers]
+    assert all(bound / 100 < error < bound for error in errors), errors
+
+
+@pytest.mark.parametrize("name", ["a", "b", "m", "n"])
+def test_the_error_of_a_block_tells_a_wrong_fold(name: str) -> None:
+    block = small_block(name)
+    folding = lego_block(block)
+    assert folding is not None
+    collapsed = folding.module
+    parts = (collapsed.features, collapsed.chain, collapsed.head)
+    assert block_error(block, *parts) < 1e-14
+    collapsed.chain.shares.data = torch.full((DISTINCT,), 1 / DISTINCT, dtype=torch.float64)
+    assert block_error(block, *parts) > 1e-3
+
+
+def test_the_error_of_merged_heads_tells_a_wrong_fold() -> None:
+    model = LegoMerge(small_blocks())
+    collapsed, _ = collapse(model)
+    collapsed.heads.bias.data[5] += 0.1
+    assert heads_error(model, collapsed.heads) > 1e-3

@@ -16,6 +16,7 @@ from tests.export.collapse.clip_tower import golden_tower, multimeditron, pixels
 from tests.merging.golden import largest_difference
 from tests.merging.presets.small_presets import small_model, values_of
 
+COVERS_MULTIMEDITRON = ("pixels", "fixed/infer/pixel_values", "meta/*", "vision_features_infer", "weights/vision/*")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EXACT = 1e-12
 

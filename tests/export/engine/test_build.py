@@ -9,7 +9,14 @@ import pytest
 
 from onepath.contract.bundle import open_bundle
 from onepath.contract.errors import BundleIntegrityError, ParityError, UnsupportedModuleError
-from onepath.export.engine import EngineAuditError, EngineRefusedError, EngineRequest, NoGraphError, build_engine
+from onepath.export.engine import (
+    EngineAuditError,
+    EngineRefusedError,
+    EngineReleaseError,
+    EngineRequest,
+    NoGraphError,
+    build_engine,
+)
 from onepath.export.engine.parity import prove_engine, run_reference
 from onepath.export.proofs import Batch
 from tests.export.engine import dispatched
@@ -106,6 +113,19 @@ def test_an_engine_with_a_weight_that_is_hardly_off_is_within_the_tolerance(path
 def test_a_precision_that_the_bundle_has_no_graph_in_says_how_to_build_one(path):
     with pytest.raises(NoGraphError, match=r"no graph in bf16, only in fp32 and fp16.*--precision bf16"):
         build_engine(path, EngineRequest("bf16"), StandIn())
+
+
+def test_a_library_whose_engines_no_target_would_load_is_refused_before_anything_is_built(path):
+    builder = StandIn()
+    with pytest.raises(EngineReleaseError, match=r"triton-26\.06 has 11\.0\.0"):
+        build_engine(path, replace(FP16, release="26.06"), builder)
+    assert not builder.built
+
+
+def test_a_release_of_another_version_beside_one_that_fits_is_told(path):
+    assert build_engine(path, replace(FP16, release="25.12"), StandIn()).notes == ()
+    (told,) = build_engine(path, FP16, StandIn()).notes
+    assert "checked for no Triton" in told
 
 
 def test_a_changed_bundle_gets_no_engine(path):

@@ -1,11 +1,23 @@
+import re
+from pathlib import Path
+
 import onnx
 import onnx.parser
 import pytest
 
 from onepath.contract.errors import UnsupportedModuleError
+from onepath.export.engine.container import DEFAULT_RELEASE
 from onepath.export.graphs.onnx_file import OnnxFile
 from onepath.export.recipe.targets import target_problems
-from onepath.export.targets import DEFAULT_TARGETS, check_graph, known_targets, targets_from_names, versions_for
+from onepath.export.targets import (
+    DEFAULT_TARGETS,
+    check_graph,
+    known_targets,
+    profiles,
+    targets_from_names,
+    versions_for,
+)
+from onepath.export.targets.profiles import known_releases
 
 OLD, NEW = targets_from_names(["triton-24.10"]), targets_from_names(["triton-26.09"])
 
@@ -23,6 +35,7 @@ def graph(tmp_path, body="y = Relu(x)", opsets='"": 20', ir_version=10) -> OnnxF
         ("triton-24.05", "1.18.0", 21, 10),
         ("triton-24.10", "1.19.2", 21, 10),
         ("triton-25.10", "1.23.1", 23, 11),
+        ("triton-26.06", "1.24.4", 23, 11),
         ("triton-26.09", "1.30.0", 26, 13),
         ("embedded", "1.20.0", 21, 10),
     ],
@@ -34,10 +47,60 @@ def test_a_profile_says_what_is_documented_of_its_server(name, onnxruntime, opse
 
 def test_every_profile_names_its_sources_and_newer_releases_read_no_less():
     releases = [target for name, target in sorted(known_targets().items()) if name.startswith("triton-")]
-    assert len(releases) >= 10
     assert all(target.sources for target in known_targets().values())
     assert [target.max_opset for target in releases] == sorted(target.max_opset for target in releases)
     assert [target.max_ir_version for target in releases] == sorted(target.max_ir_version for target in releases)
+
+
+def test_every_month_from_24_05_to_26_09_has_a_profile():
+    months = [f"{year}.{month:02}" for year in (24, 25, 26) for month in range(1, 13)]
+    assert [target.release for target in known_releases()] == months[months.index("24.05") : months.index("26.09") + 1]
+
+
+def test_tensorrt_is_documented_or_its_absence_is_explained_and_newer_releases_have_no_older_one():
+    folder = Path(profiles.__file__).parent / "profiles"
+    known = [target.tensorrt for target in known_releases() if target.tensorrt]
+    assert known == sorted(known, key=lambda version: [int(part) for part in version.split(".")][:2])
+    for target in known_releases():
+        explained = "# TensorRT: no public document" in (folder / f"{target.name}.yaml").read_text()
+        assert explained is (target.tensorrt is None), target.name
+
+
+def test_the_default_targets_hold_the_servers_of_this_project():
+    dockerfile = Path(profiles.__file__).parents[3].joinpath("Dockerfile").read_text()
+    release = re.search(r"^ARG TRITON=(\d\d\.\d\d)-py3$", dockerfile, re.M)[1]
+    assert f"triton-{release}" in DEFAULT_TARGETS
+    assert "embedded" in DEFAULT_TARGETS
+    assert release == DEFAULT_RELEASE
+    assert targets_from_names([f"triton-{release}"])[0].container.endswith(f":{release}-py3")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("triton-26.10", r"choose triton-26\.09: a newer release reads what an older one reads"),
+        ("triton-31.01", r"choose triton-26\.09"),
+        ("triton-24.04", r"choose triton-24\.05 or a newer one, since nothing is known of older ones"),
+        ("triton-25.13", r"did you mean 'triton-25\.1.'.*choose one that is known"),
+        ("torchserve", r"known are embedded and triton-24\.05 to triton-26\.09"),
+    ],
+)
+def test_a_name_without_a_profile_is_told_what_to_choose(name, told):
+    with pytest.raises(UnsupportedModuleError, match=told):
+        targets_from_names([name])
+
+
+def test_of_a_release_nothing_but_the_choice_is_advised():
+    with pytest.raises(UnsupportedModuleError, match=r"choose triton-24\.05") as refused:
+        targets_from_names(["triton-24.04"])
+    assert "did you mean" not in str(refused.value)
+
+
+def test_a_release_between_two_profiles_is_told_to_take_the_older_one(monkeypatch):
+    known = {name: target for name, target in known_targets().items() if name != "triton-25.05"}
+    monkeypatch.setattr(profiles, "known_targets", lambda: known)
+    with pytest.raises(UnsupportedModuleError, match=r"choose triton-25\.04: a newer release reads"):
+        targets_from_names(["triton-25.05"])
 
 
 def test_an_unknown_target_is_told_with_the_known_and_the_nearest():

@@ -33,8 +33,10 @@ def made(reference, wanted, work, off_by=0.0):
         }
     )
     answers = answers_in_runs(run_from_graph(reference.path), PROBES, rows=models.BATCH)
-    chain = GraphChain(models.entry(), reference, (), {"torch": answers, "onnx": answers + off_by}, ())
-    return chain.answers["onnx"], precisions_of_graph(chain, SOURCE, [], recipe, PROBES, work)
+    chain = GraphChain(models.entry(), reference, (), {"torch": answers, "onnx": answers + off_by}, seen=(), passes=())
+    return chain.answers["onnx"], precisions_of_graph(
+        chain, recipe, source=SOURCE, targets=[], probes=PROBES, work=work
+    )
 
 
 @pytest.mark.parametrize("kind", ["bf16", "fp16"])

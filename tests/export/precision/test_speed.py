@@ -52,6 +52,7 @@ def speed(*ups):
     [
         ([(1, 2.0, (1.9, 2.1)), (8, 3.0, (2.9, 3.1))], True),
         ([(1, 1.0, (0.9, 1.1)), (8, 1.2, (1.1, 1.3))], True),  # no loss at one, a gain at the other
+        ([(1, 0.98, (0.9, 1.1)), (8, 1.1, (1.05, 1.15))], False),  # 1.04 in all: resolved, and not worth it
         ([(1, 1.0, (0.9, 1.1)), (8, 1.0, (0.9, 1.1))], False),  # nothing resolved
         ([(1, 0.8, (0.7, 0.9)), (8, 1.2, (1.1, 1.3))], False),  # a trade
         ([(1, 0.8, (0.7, 0.9)), (8, 0.9, (0.8, 0.95))], False),
@@ -61,6 +62,21 @@ def test_a_precision_pays_with_a_gain_at_one_size_and_a_loss_at_none(ups, pays):
     assert speed(*ups).pays == pays
 
 
+@pytest.mark.parametrize(
+    ("ups", "told"),
+    [
+        ([(1, 1.5, (1.4, 1.6)), (8, 0.9, (0.8, 0.95))], "is slower than float32 at batch 8 here (1.50 × at batch 1, "),
+        ([(1, 1.2, (0.9, 1.3)), (8, 1.2, (0.9, 1.3))], "is not measurably faster than float32 here (1.20 × "),
+        ([(1, 1.02, (1.01, 1.03))], "is not 1.05 × as fast as float32 here (1.02 × at batch 1)"),
+        ([(1, 1.2, (1.1, 1.3))], ""),
+    ],
+)
+def test_why_a_precision_does_not_pay_is_told_by_what_was_measured(ups, told):
+    found = speed(*ups).problem
+    assert found.startswith(told)
+    assert bool(found) is bool(told)
+
+
 def attempt(ranges, gain, problem=""):
     sure = (gain * 0.99, gain * 1.01)
     return Attempt(Form(ranges), problem=problem, speed=speed((1, gain, sure)))
@@ -68,7 +84,14 @@ def attempt(ranges, gain, problem=""):
 
 @pytest.mark.parametrize(
     ("dynamic", "static", "kept"),
-    [(2.0, 1.5, "dynamic"), (1.5, 2.0, "static"), (1.52, 1.5, "static"), (1.2, 0.9, "dynamic"), (0.9, 0.89, "static")],
+    [
+        (2.0, 1.5, "dynamic"),
+        (1.5, 2.0, "static"),
+        (1.64, 1.5, "static"),
+        (1.66, 1.5, "dynamic"),
+        (1.2, 0.9, "dynamic"),
+        (0.9, 0.89, "static"),
+    ],
 )
 def test_the_faster_form_is_kept_and_the_static_one_where_they_are_even(dynamic, static, kept):
     assert best_of([attempt("dynamic", dynamic), attempt("static", static)]).form.ranges == kept

@@ -12,6 +12,7 @@ from onepath.contract.errors import RecipeError
 from onepath.export.planning import plan_from_file
 from onepath.export.recipe import recipe_from_file
 from onepath.export.recipe.code import folder_on_path, module_from_file
+from onepath.export.recipe.document import ExportRecipe
 from onepath.export.recipe.merges import CrossModalMerge
 from tests.export.recipe.test_recipe_schema import SCHEMA, fits
 
@@ -80,3 +81,12 @@ def test_the_scales_of_the_example_that_is_trained_further_are_left_to_training(
     (merge,) = recipe.merges.values()
     assert isinstance(merge, CrossModalMerge)
     assert merge.auxiliaries[0].scales is None
+
+
+def test_the_table_of_export_settings_has_every_field_with_its_default():
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", PAGE[PAGE.index("| `export:` |") :], re.MULTILINE)
+    none = "the highest that every target reads"
+    defaults = {name: field.get_default() for name, field in ExportRecipe.model_fields.items()}
+    expected = {name: none if value is None else value for name, value in defaults.items()}
+    found = {name: text if text == none else yaml.safe_load(text.strip("`")) for name, text in rows}
+    assert {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()} == expected

@@ -128,6 +128,26 @@ def test_the_table_compares_with_the_best_of_the_encoders_that_are_present():
     ]
 
 
+def test_a_pattern_without_an_encoder_to_compare_with_says_so_in_the_table():
+    without_a = [
+        result.model_copy(update={"gain_over_encoder": {"b": result.gain_over_encoder["b"]}})
+        for result in SMALL.patterns
+    ]
+    report = SMALL.model_copy(
+        update={"encoders": {"b": exactly(0.625)}, "encoders_left_out": {"a": "none"}, "patterns": tuple(without_a)}
+    )
+    assert [row[3] for row in table_rows(report)] == ["not compared", "+12.5 (+2.5 to +22.5), b"]
+
+
+def test_the_column_of_gains_is_there_where_all_encoders_were_left_out():
+    bare = tuple(result.model_copy(update={"gain_over_encoder": {}}) for result in SMALL.patterns)
+    report = SMALL.model_copy(
+        update={"encoders": {}, "encoders_left_out": {"a": "none", "b": "none"}, "patterns": bare}
+    )
+    assert table_headings(report) == table_headings(SMALL)
+    assert [row[3] for row in table_rows(report)] == ["not compared"] * 2
+
+
 def test_a_table_of_embeddings_without_targets_has_cosines_and_no_empty_columns():
     bare = [result.model_copy(update={"gain_over_encoder": {}}) for result in SMALL.patterns]
     cosines = SMALL.model_copy(

@@ -145,6 +145,15 @@ def test_one_number_for_every_loss_skips_a_modality_that_has_no_encoder_and_its_
     }
 
 
+def test_a_modality_that_says_why_it_has_no_encoder_is_a_miss_with_the_reason(report_of):
+    half = report_of(encoders={"audio": nn.Identity()}, without_encoder={"image": "nobody trained it"})
+    assert half.encoders_left_out == {"image": "nobody trained it"}
+    assert missed(half, {"max_loss_against_encoder": 0.0}) == {
+        "max_loss_against_encoder.image": "cannot be measured: the encoder was left out since nobody trained it"
+    }
+    assert missed(half, {"max_loss_against_encoder": {"audio": 0.0}}) == {}
+
+
 def test_an_encoder_that_was_left_out_is_a_miss_with_the_reason(report_of):
     broken = report_of(encoders={"image": nn.Linear(3, 5), "audio": nn.Identity()})
     (finding,) = missed(broken, {"max_loss_against_encoder": 0.9}).values()

@@ -37,7 +37,7 @@ def blocks() -> dict[str, LegoBlock]:
     torch.manual_seed(0)
     encoders = {name: Encoder(*widths) for name, widths in WIDTHS.items()}
     auxiliary = Encoder(*WIDTHS["picture"])
-    reparameterize(encoders["picture"], auxiliary, layers=["first", "second"])
+    reparameterize(encoders["picture"], auxiliary, layers=["first", "second"], name="strokes")
     for name, parameter in encoders["picture"].named_parameters():
         if parameter.shape == (1,):
             parameter.data.fill_(0.25 if "first" in name else -0.5)

@@ -17,6 +17,13 @@ from onepath.merging.adapters import (
 from tests.merging.adapters.golden import LAYERS, adapters, generated_values, projector, semi, tensor
 from tests.merging.golden import largest_difference
 
+COVERS_SEMI = (
+    *("x", "x5", "proj/net.*", "support/z_full", "support/z_second", "pe_table_len11_d8_scaled", "hn_att/*"),
+    *("gen_att_full/[AB]?_flat", "gen_att_full/bias?", "gen_att_full/lora_forward_*"),
+    *("gen_att_nobias/[AB]?_flat", "gen_att_mm5/[AB]?_flat", "gen_att_mm5/bias?"),
+    *("fold_att_full/*", "fold_att_nobias/*", "fold_att_mm5/*", "fold_avg_two_adapters/*"),
+    *("lora/lora_adapters.loras.*", "lora/projector.net.*", "lora_fold/W?", "lora_fold/out", "lora_out"),
+)
 TOLERANCE = 1e-6
 
 

@@ -16,6 +16,7 @@ from onepath.merging.reparameterization import (
 from tests.merging.golden import largest_difference, m2pt
 from tests.merging.reparameterization.small_models import inputs, model, output, set_every_scale
 
+COVERS_M2PT = ("linear/y_with_aux_bias_too",)
 pytestmark = pytest.mark.usefixtures("vision_ops")
 
 

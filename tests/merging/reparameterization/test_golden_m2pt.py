@@ -24,6 +24,19 @@ from tests.merging.reparameterization.tiny_vit import (
     set_scales,
 )
 
+COVERS_M2PT = (
+    *("vit/target/*", "vit/aux/*", "vit/merged/*", "vit/aux2/*", "vit/x", "vit/layer_names", "vit/lambdas*"),
+    *("vit/y_target_plain", "vit/y_aux_plain", "vit/y_lambda0", "vit/y_reparam", "vit/y_two_matmul"),
+    *("vit/y_merged", "vit/y_merged_f64", "vit/y_two_aux_merged", "vit/tokens_after_block?", "vit/forward_features"),
+    *("vit/grad_cotangent", "vit/grad_lambda*/dlambda", "vit/grad_lambda*/dW_norms", "vit/grad_lambda*/dAux_norms"),
+    *("vit/grad_lambda*/dW_blocks.0.attn.proj", "vit/grad_lambda*/dbias_blocks.0.attn.proj"),
+    *("vit/grad_lambda*/dAux_blocks.0.attn.proj_norm", "vit/sgd_trace/loss", "vit/sgd_trace/lambdas"),
+    *("linear/W", "linear/b", "linear/aux_W", "linear/aux_b", "linear/lambda", "linear/x", "linear/y_official"),
+    *("linear/W_merged", "linear/kg_merged_W", "linear/kg_merged_b"),
+    *("linear/y_kg_module_after_merge_DOUBLE_COUNT", "linear/y_kg_original_linear_after_merge_BIAS_SHIFTED"),
+    *("hfvit/last_hidden_merged", "bert/target/*", "bert/aux_vit/*", "bert/pairs", "bert/lambdas"),
+    *("bert/input_ids", "bert/attention_mask", "bert/y_plain_*", "bert/y_merged_*"),
+)
 TOLERANCE = 1e-6
 
 
@@ -146,6 +159,7 @@ def test_the_gradients_are_the_published_ones(case: str, scales: bool) -> None:
     found |= {
         "dW_blocks.0.attn.proj": projection.parametrizations.weight.original.grad.numpy(),
         "dbias_blocks.0.attn.proj": projection.bias.grad.numpy(),
+        "dAux_blocks.0.attn.proj_norm": [projection.parametrizations.weight[0].auxiliary.grad.norm().item()],
     }
     for name, values in found.items():
         np.testing.assert_allclose(values, m2pt()[f"vit/{case}/{name}"], rtol=1e-4, atol=1e-5, err_msg=name)
@@ -184,6 +198,15 @@ def test_one_layer_collapses_to_the_published_weight_and_keeps_its_bias() -> Non
     assert np.array_equal(layer.weight.detach().numpy(), m2pt()["linear/W_merged"])
     assert np.array_equal(layer.bias.detach().numpy(), m2pt()["linear/b"])
     assert not np.allclose(layer.bias.detach().numpy(), m2pt()["linear/kg_merged_b"], atol=1e-3)
+
+
+def test_the_faulty_merge_has_our_weight_and_another_bias_by_the_auxiliarys() -> None:
+    layer, arrays = one_layer(), m2pt()
+    collapse_in_place(layer)
+    assert np.array_equal(layer.weight.detach().numpy(), arrays["linear/kg_merged_W"])
+    shift = arrays["linear/kg_merged_b"] - layer.bias.detach().numpy()
+    np.testing.assert_allclose(shift, arrays["linear/lambda"] * arrays["linear/aux_b"], rtol=0, atol=TOLERANCE)
+    assert np.abs(shift).max() > 1e-2
 
 
 @pytest.mark.parametrize("collapses", [False, True])

@@ -10,6 +10,8 @@ from onepath.export.collapse import collapse
 from onepath.merging.reparameterization import CrossModalReparameterization, scales
 from tests.merging.golden import largest_difference, m2pt
 
+COVERS_M2PT = ("linear/y_kg_forward", "linear/y_correct_merged_weights_only")
+
 
 def linear(prefix: str) -> nn.Linear:
     layer = nn.Linear(24, 16)

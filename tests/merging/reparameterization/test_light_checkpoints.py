@@ -60,6 +60,15 @@ def test_rows_that_come_from_several_weights_and_share_a_scale_are_rebuilt(tmp_p
     assert not torch.equal(rebuilt(IMAGES), vit(0)(IMAGES))
 
 
+def test_rebuilt_auxiliaries_have_the_names_that_are_given_and_those_behind_them_none(tmp_path: Path) -> None:
+    model, first = attached(vit(1), layers=["blocks.0.mlp.fc1"])
+    second = reparameterize(model, vit(2), layers=["blocks.0.mlp.fc1"])
+    save_light(model, tmp_path / "light", plans=[first, second], auxiliaries=[vit(1), vit(2)])
+    rebuilt = vit(0)
+    load_light(tmp_path / "light", rebuilt, [vit(1), vit(2)], names=["sound"])
+    assert [link.name for link in links(rebuilt)] == ["sound", None]
+
+
 def test_auxiliary_weights_that_were_trained_are_refused_as_the_file_would_not_hold_them(tmp_path: Path) -> None:
     model, plan = attached(vit(1))
     links(model)[2].auxiliary.data[0, 0] += 1e-3

@@ -15,6 +15,7 @@ from onepath.merging.reparameterization.published_block import PublishedMPTransf
 from onepath.merging.reparameterization.transformer_block import LAYERS, attach_to_block
 from tests.merging.golden import largest_difference, m2pt
 
+COVERS_M2PT = ("mpblock/*",)
 TOKENS = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 NAMES = {
     "shared.weight": "original_linear.weight",
@@ -51,6 +52,7 @@ def published_block(factor: float = 1.0) -> PublishedMPTransformerBlock:
     block.load_state_dict({mine: golden(theirs) for mine, theirs in NAMES.items()})
     for mine, theirs in AUXILIARY.items():
         auxiliary.get_submodule(mine).weight.data = golden(f"{theirs}.weight")
+        auxiliary.get_submodule(mine).bias.data = golden(f"{theirs}.bias")
     block.attach(auxiliary)
     for layer, name in SCALES.items():
         link = block.get_submodule(layer).parametrizations.weight[0]
@@ -68,6 +70,15 @@ def test_the_published_block_gives_the_published_output_before_and_after_its_col
 def test_a_scale_one_percent_off_would_be_seen() -> None:
     tokens = torch.from_numpy(m2pt()["mpblock/x"])
     assert largest_difference(published_block(1.01)(tokens), m2pt()["mpblock/y"]) > 1e-4
+
+
+@torch.no_grad()
+def test_the_auxiliarys_biases_are_no_part_of_the_published_output() -> None:
+    block = published_block()
+    for mine, theirs in AUXILIARY.items():
+        scale = golden(f"{SCALES[mine]}.cross_modal_scale")
+        block.get_submodule(mine).bias += scale * golden(f"{theirs}.bias")
+    assert largest_difference(block(torch.from_numpy(m2pt()["mpblock/x"])), m2pt()["mpblock/y"]) > 1e-3
 
 
 def set_scales(model: nn.Module, value: float) -> None:

@@ -1,4 +1,4 @@
-"""What a bundle says of rows that lack modalities: its robustness report, and the table that a person reads of it."""
+"""The robustness report of a bundle: how good it is with each presence pattern, as its JSON file holds it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from onepath.contract.errors import BundleIntegrityError
-from onepath.contract.presence import pattern_name
 from onepath.contract.strict_json import json_from_bytes
 from onepath.contract.tensors import Closed
 
@@ -82,7 +81,8 @@ class RobustnessReport(Closed):
         patterns_accepted: how many presence patterns the model accepts.
         seed: of what was drawn: rows where there are more than asked for, patterns where there are too many.
         encoders: modality to the metric of its encoder alone.
-        encoders_left_out: modality to the reason why its encoder could not be compared.
+        encoders_left_out: modality to the reason why there is no figure of its encoder: there is none, or it does not
+            fit.
         patterns: the smallest first; the last is that of every modality.
         notes: how the figures and their intervals are made, in words.
     """
@@ -153,74 +153,3 @@ def robustness_from_bundle(folder: Path) -> RobustnessReport | None:
         first = " ".join(str(error).splitlines()[:3])
         problem = f"is not a valid robustness report ({first})"
         raise BundleIntegrityError(ROBUSTNESS, problem, root=str(folder)) from error
-
-
-def table_headings(report: RobustnessReport) -> list[str]:
-    """Return the headings of `table_rows`."""
-    unit = "points" if report.is_share(report.metric) else "cosine"
-    own = [] if report.metric == "agreement" else [_heading("agreement", report)]
-    best = [f"gain over the best encoder of them, {unit}"] if report.encoders else []
-    return ["present", _heading(report.metric, report), *own, *best, f"gain over zero-filling, {unit}"]
-
-
-def table_rows(report: RobustnessReport) -> list[list[str]]:
-    """Return the cells of a table for a person, a row for each pattern, with 95 % confidence intervals."""
-    is_share = report.is_share(report.metric)
-    return [
-        [
-            pattern_name(result.present),
-            estimate_text(result.metric, is_share=is_share),
-            *_agreement_cells(result, report),
-            *([_best_encoder(result, report)] if report.encoders else []),
-            estimate_text(result.zero_filling.gain, is_share=is_share, signed=True) if result.zero_filling else "",
-        ]
-        for result in report.patterns
-    ]
-
-
-def estimate_text(estimate: Estimate, *, is_share: bool, signed: bool = False) -> str:
-    """Return a figure and its interval for a person: shares in percent, others as they are.
-
-    >>> estimate_text(Estimate(value=0.9, low=0.8512, high=0.9345), is_share=True)
-    '90.0 (85.1 to 93.5)'
-    >>> estimate_text(Estimate(value=-0.25, low=-0.5, high=0.0), is_share=False, signed=True)
-    '-0.250 (-0.500 to +0.000)'
-    """
-    value, low, high = (number_text(x, is_share=is_share, signed=signed) for x in (estimate.value, *_ends(estimate)))
-    return f"{value} ({low} to {high})"
-
-
-def number_text(value: float, *, is_share: bool, signed: bool = False) -> str:
-    """Return one figure for a person: a share in percent, others as they are.
-
-    >>> number_text(0.9, is_share=True), number_text(-0.00001, is_share=True, signed=True)
-    ('90.0', '+0.0')
-    """
-    digits = 1 if is_share else 3
-    shown = round(value * 100 if is_share else value, digits) + 0.0  # no -0.0
-    return f"{shown:{'+' if signed else ''}.{digits}f}"
-
-
-def _ends(estimate: Estimate) -> tuple[float, float]:
-    return estimate.low, estimate.high
-
-
-def _heading(metric: TaskMetric, report: RobustnessReport) -> str:
-    unit = "%" if report.is_share(metric) else "cosine"
-    return f"{metric.replace('_', ' ')}, {unit}"
-
-
-def _agreement_cells(result: PatternResult, report: RobustnessReport) -> list[str]:
-    if report.metric == "agreement":
-        return []
-    return [estimate_text(result.agreement, is_share=report.is_share("agreement"))]
-
-
-def _best_encoder(result: PatternResult, report: RobustnessReport) -> str:
-    """Return the gain over the encoder that is the best alone among those of a pattern, and its name."""
-    own = {name: report.encoders[name].value for name in result.present if name in report.encoders}
-    if not own:
-        return ""
-    best = max(own, key=own.__getitem__)
-    gain = estimate_text(result.gain_over_encoder[best], is_share=report.is_share(report.metric), signed=True)
-    return f"{gain}, {best}"
