@@ -25,7 +25,7 @@ demo: $(READY)  ## train, merge, collapse, export, serve and measure the digits
 	@$(BIN)/python export/digits/demo.py
 
 test: $(READY)  ## the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(READY)  ## format, lint, types, architecture, then the tests
 	@$(BIN)/ruff format --check --quiet .

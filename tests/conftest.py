@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import importlib
+import os
 import signal
 import sys
 
@@ -10,6 +11,10 @@ import pytest
 # end servers by it would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores: read when torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def train(settings: Mapping[str, Any], *, seed: int, progress: Progress) -> Trai
     _fitted("text transformer", model, data.train, data.validation, settings["text_epochs"], seed, progress)
     without = copy.deepcopy(model)
     for mine, theirs in zip(model.transformer.blocks, auxiliary.blocks, strict=True):
-        attach_to_block(cast(MPTransformerBlock, mine), theirs)
+        attach_to_block(cast(MPTransformerBlock, mine), theirs, name="pixels")
     for title, one in (("text, on with the second path", model), ("text, on without it", without)):
         _fitted(title, one, data.train, data.validation, settings["pathway_epochs"], seed, progress)
     details = {

@@ -131,6 +131,10 @@ def _print_robustness(bundle: Bundle) -> None:
         headings = [wrapped(heading, 16) for heading in table_headings(report)]
         rows = [[wrapped_pattern(pattern), *map(_in_lines, cells)] for pattern, *cells in table_rows(report)]
         print_if_any(f"With modalities missing, on {report.rows} rows", headings, rows)
+        left_out = list(report.encoders_left_out.items())
+        print_if_any("Encoders that it was not compared with", ("modality", "why"), left_out)
+        told = [tuple(each.split(": ", 1)) for each in report.notes.get("encoders", "").split("; ") if ": " in each]
+        print_if_any("Single encoders that it was compared with", ("modality", "what it is"), told)
 
 
 def _in_lines(estimate: str) -> str:

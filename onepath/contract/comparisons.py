@@ -13,8 +13,9 @@ from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from onepath.contract.digests import canonical_json
 from onepath.contract.drawn_rows import Arrays, DrawnRows, drawn_again
 from onepath.contract.dtypes import DType
 from onepath.contract.errors import BundleIntegrityError
@@ -22,6 +23,7 @@ from onepath.contract.manifest import Manifest
 from onepath.contract.presence import ABSENT, FAILED
 from onepath.contract.probes import Payload
 from onepath.contract.proofs import Step
+from onepath.contract.strict_json import json_from_bytes
 from onepath.contract.tensors import Closed, TensorSpec, state_name
 
 COMPARISONS = "comparisons.json"
@@ -36,10 +38,10 @@ _MOST_UNPACKED_BYTES = 256 << 20
 
 
 class StoredArray(Closed):
-    """An array: zlib's compression of its bytes, little-endian and in C's order."""
+    """An array, rows first: zlib's compression of its bytes, little-endian and in C's order."""
 
     dtype: DType
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = Field(min_length=1)
     data: Payload
 
 
@@ -90,6 +92,21 @@ class Comparisons(Closed):
     batches: tuple[ComparedBatch, ...]
     compared: tuple[Comparison, ...]
 
+    @model_validator(mode="after")
+    def _is_small(self) -> Comparisons:
+        """Refuse more than a build keeps: what it unpacks to is bounded by it."""
+        data = [*(each.data for each in self.arrays), *(row for rows in self.values.values() for row in rows)]
+        if sum(map(len, data)) > MOST_STORED_BYTES:
+            raise ValueError(f"it has more than {MOST_STORED_BYTES} bytes of arrays and rows")
+        return self
+
+    @model_validator(mode="after")
+    def _each_is_compared_once(self) -> Comparisons:
+        titles = [(each.step, each.inputs) for each in self.compared]
+        if len({*titles}) != len(titles):
+            raise ValueError("it has a comparison twice")
+        return self
+
     def outputs(self, numbers: Mapping[str, int]) -> Arrays:
         """Return outputs by name.
 
@@ -98,6 +115,14 @@ class Comparisons(Closed):
         """
         stored = {name: _at(self.arrays, number) for name, number in numbers.items()}
         return {name: _unpacked(each.data, each.dtype, each.shape) for name, each in stored.items()}
+
+    def dtype(self, number: int) -> DType:
+        """Return the type of an array.
+
+        Raises:
+            ValueError: there is no such array.
+        """
+        return _at(self.arrays, number).dtype
 
     def feeds(self, batch: int, specs: Sequence[TensorSpec], probes: Arrays, *, most_rows: int) -> Arrays | None:
         """Return what a graph is fed with a batch, or None where this numpy draws other random rows.
@@ -117,6 +142,8 @@ class Comparisons(Closed):
             raise ValueError(f"its batch {batch} is not of the modalities, or not of 1 to {most_rows} rows")
         if found.drawn is not None and found.drawn.rows != max(sizes):
             raise ValueError(f"its batch {batch} has {max(sizes)} states and {found.drawn.rows} random rows")
+        if {*found.rows} != ({*found.states} if found.drawn is None else set()):
+            raise ValueError(f"its batch {batch} has rows of other modalities, or of random rows")
         values = drawn_again(found.drawn, specs) if found.drawn else self._gathered(found, specs, probes)
         if values is None:
             return None
@@ -153,14 +180,19 @@ def comparisons_from_bundle(manifest: Manifest, root: Path) -> Comparisons | Non
         root: its folder.
 
     Raises:
-        BundleIntegrityError: the file is none of comparisons, or larger than one is.
+        BundleIntegrityError: the file is none of comparisons, or larger than one is, or has one of them twice.
     """
     if COMPARISONS not in manifest.files:
         return None
     try:
         if (root / COMPARISONS).stat().st_size > _MOST_FILE_BYTES:
             raise ValueError(f"it has more than {_MOST_FILE_BYTES} bytes")
-        return Comparisons.model_validate_json((root / COMPARISONS).read_bytes())
+        raw = json_from_bytes((root / COMPARISONS).read_bytes())
+        found = Comparisons.model_validate_json(canonical_json(raw))
+        strange = sorted({*found.values} - {*manifest.modality_names})
+        if strange:
+            raise ValueError(f"it has rows of {strange[0]!r}, which is no modality")
+        return found
     except ValueError as error:
         problem = f"does not hold the comparisons of this bundle: {' '.join(str(error).split())[:200]}"
         raise BundleIntegrityError(COMPARISONS, problem, root=str(root)) from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from onepath.contract.digests import sha256_from_bytes
 from onepath.contract.tensors import Closed, TensorSpec
@@ -25,8 +25,8 @@ class Span(Closed):
         high: the largest integer, or the standard deviation of other numbers.
     """
 
-    low: int | float = Field(allow_inf_nan=False)
-    high: int | float = Field(allow_inf_nan=False)
+    low: int | FiniteFloat
+    high: int | FiniteFloat
 
 
 class DrawnRows(Closed):
@@ -84,7 +84,10 @@ def drawn_again(drawn: DrawnRows, specs: Sequence[TensorSpec]) -> Arrays | None:
     rest = {spec.name: (np.dtype(spec.dtype), spec.shape) for spec in specs}
     if {*rest} != {*drawn.spans}:
         raise ValueError(f"its random rows are of {', '.join(drawn.spans)}")
-    values = _drawn(drawn.spans, rest, drawn.rows, drawn.seed)
+    try:
+        values = _drawn(drawn.spans, rest, drawn.rows, drawn.seed)
+    except OverflowError as error:
+        raise ValueError(f"its random rows cannot be drawn: {error}") from error
     return values if _digest(values) == drawn.sha256 else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from onepath.contract.manifest import SCHEMA_VERSION
-from onepath.contract.proofs import ComputedIn, is_fold_on_probes
+from onepath.contract.proofs import ComputedIn, is_fold_on_probes, is_titled_float64
 
 Raw = dict[str, Any]  # a manifest as JSON has it
 
@@ -95,7 +95,7 @@ def _with_computed_in(proof: Raw) -> Raw:
 
 
 def _computed_in(step: str, inputs: str) -> ComputedIn:
-    is_wide = step == "merge" or inputs.startswith("float64") or (step == "collapse" and is_fold_on_probes(inputs))
+    is_wide = step == "merge" or is_titled_float64(inputs) or (step == "collapse" and is_fold_on_probes(inputs))
     return "float64" if is_wide else "float32"
 
 

@@ -34,9 +34,11 @@ LOOSEST_IN_FLOAT32 = 1e-2
 """No other one of the main line may have one above this: what float32 answers farther off is another model."""
 
 BOUNDS: tuple[Metric, ...] = ("max_abs", "max_relative")
-"""The metrics of the largest difference, which no proof does without."""
+"""The metrics of the largest difference, which no step of the main line does without."""
 
 _PROBES = "golden probes, "
+_FLOAT64 = "float64"
+"""What the title of a comparison in float64 begins with, wherever a title says it."""
 
 
 def probes_title(before: str, after: str) -> str:
@@ -55,6 +57,15 @@ def is_fold_on_probes(inputs: str) -> bool:
     True
     """
     return inputs.startswith(_PROBES) and inputs.endswith(" to collapse")
+
+
+def is_titled_float64(inputs: str) -> bool:
+    """Return whether a title says that both sides were computed in float64.
+
+    >>> is_titled_float64("float64, two rows"), is_titled_float64("float32 against float64, two rows")
+    (True, False)
+    """
+    return inputs.startswith(_FLOAT64)
 
 
 class Measurement(Closed):
@@ -112,7 +123,8 @@ def broken_link(proofs: Sequence[ProofStep]) -> tuple[int, str] | None:
     """Return the index of the first step that proves too little or starts from nothing known, and why.
 
     Every comparison of a merge is of the largest difference in float64; a collapse has at least one such, and the one
-    on the golden probes is among them.
+    on the golden probes is among them, and all whose titles say so. Each other step of the main line has at least one
+    of the largest difference.
     """
     trunk = [proof for proof in proofs if proof.step in MAIN_LINE]
     graphs = {trunk[-1].writes, *(proof.writes for proof in proofs if proof.step == "precision")}
@@ -155,7 +167,10 @@ def _lack_of_float64(proof: ProofStep) -> str | None:
         return f"does not compare the largest difference in float64 on {others[0].inputs}"
     if proof.step == "collapse" and not wide:
         return "has no comparison of the largest difference in float64"
-    fold = next((each for each in others if is_fold_on_probes(each.inputs)), None)
+    told = (each for each in others if is_fold_on_probes(each.inputs) or is_titled_float64(each.inputs))
+    fold = next(told, None)
     if proof.step == "collapse" and fold is not None:
         return f"does not compare the largest difference in float64 on {fold.inputs}"
+    if proof.step in MAIN_LINE and not any(each.metric in BOUNDS for each in proof.measurements):
+        return "has no comparison of the largest difference"
     return None

@@ -14,7 +14,7 @@ from torch import nn
 from onepath.contract.digests import canonical_json, sha256_from_bytes
 from onepath.contract.distances import distance_of_outputs
 from onepath.contract.drawn_rows import DrawnRows
-from onepath.contract.errors import ParityError
+from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.proofs import ComputedIn, Measurement, Metric
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -84,11 +84,14 @@ def compare(
     Raises:
         ParityError: a difference is over the tolerance, not finite, or the outputs' names or shapes differ, or there is
             nothing to compare, which would prove nothing.
+        UnsupportedModuleError: an answer is in less than float64, where both sides are to be in it.
     """
     metric: Metric = "max_relative" if relative else "max_abs"
     measurements: list[Measurement] = []
     for batch in batches:
         expected, found = reference(batch), candidate(batch)
+        if computed_in == "float64":
+            _check_float64(step, [*expected.values(), *found.values()])
         error = distance_of_outputs(expected, found, metric)
         if not error <= tolerance:
             raise ParityError(step, error=error, tolerance=tolerance, where=batch.title + _if_not_finite(expected))
@@ -100,6 +103,15 @@ def compare(
     if not measurements:
         raise ParityError(step, error=float("inf"), tolerance=tolerance, where="no inputs at all")
     return tuple(measurements)
+
+
+def _check_float64(step: str, answers: Iterable[NDArray[np.generic]]) -> None:
+    """Raise where a model in float64 answers in less: what rounds both sides alike would hide what lies between."""
+    for array in answers:
+        if np.issubdtype(array.dtype, np.floating) and array.dtype != np.float64:
+            reason = f"it answers in {array.dtype} though all its weights are in float64, which {step} is proved in"
+            advice = "give the answer the type of the weights, instead of a cast to a fixed one"
+            raise UnsupportedModuleError("the model", reason, advice)
 
 
 def _if_not_finite(expected: Arrays) -> str:

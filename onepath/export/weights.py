@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from onepath.contract.bundle import Bundle, open_bundle
 from onepath.contract.errors import BundleIntegrityError, UnsupportedModuleError
 from onepath.contract.nearest import did_you_mean
 from onepath.contract.weight_files import weight_metadata
-from onepath.merging.encoders.pixels import CastInput
+from onepath.merging.encoders.pixels import CastInput, PixelNormalization
 from onepath.merging.presets.published_weights import weights_from_file
 
 
@@ -25,7 +25,8 @@ def state_dict_from_bundle(
 
     Shapes are those of the class; precisions too where its floating-point numbers are float32, which the collapse
     rounds to. What a fold adds is there as well: the bias that a layer without one got, and, in the place of a folded
-    normalisation of pixels, an empty tensor (see `takes_raw_pixels`). A class that has neither refuses such weights.
+    normalisation of pixels, an empty tensor (see `takes_raw_pixels`). What a fold took away is not: a layer that went
+    into its neighbour has no keys. A class with other keys refuses such weights.
 
     Args:
         folder: the bundle, which is verified as it is opened.
@@ -37,7 +38,7 @@ def state_dict_from_bundle(
 
     Raises:
         BundleIntegrityError: the bundle is not what its manifest says.
-        UnsupportedModuleError: it has no such modality, or no such part.
+        UnsupportedModuleError: it has no such modality, or no such part, or `takes_raw_pixels` is not true of it.
     """
     bundle = open_bundle(folder)
     weights = _weights_from_bundle(bundle)
@@ -50,6 +51,7 @@ def state_dict_from_bundle(
             f"the part {path!r}", f"{folder} has no weights below it{near}", "give the path of a module that it has"
         )
     if takes_raw_pixels:
+        _check_takes_raw_pixels(weights, path)
         names = [name for name in names if not weights.is_mark(name)]
     return OrderedDict((name.removeprefix(prefix), weights.tensors[name]) for name in names)
 
@@ -70,8 +72,11 @@ class _Weights:
 
     def is_mark(self, name: str) -> bool:
         """Return whether a tensor only says that a normalisation was folded away."""
-        owner = self.modules.get(name.rpartition(".")[0], "")
-        return owner.startswith(f"{CastInput.__name__}(") and self.tensors[name].numel() == 0
+        return self.is_of(name.rpartition(".")[0], CastInput) and self.tensors[name].numel() == 0
+
+    def is_of(self, path: str, kind: type[nn.Module]) -> bool:
+        """Return whether a module is of a class."""
+        return self.modules.get(path, "").startswith(f"{kind.__name__}(")
 
 
 class _Said(BaseModel):
@@ -98,6 +103,18 @@ def _weights_from_bundle(bundle: Bundle) -> _Weights:
     if sorted(order) != sorted(tensors):
         raise BundleIntegrityError(name, "has an order of other tensors than it holds", root=str(bundle.path))
     return _Weights(tensors, order, said.modules)
+
+
+def _check_takes_raw_pixels(weights: _Weights, path: str) -> None:
+    """Check that no normalisation is left below a path, which has no numbers of its own for a class to miss."""
+    below = [name for name in weights.modules if f"{name}.".startswith(f"{path}." if path else "")]
+    left = next((name for name in below if weights.is_of(name, PixelNormalization)), None)
+    if left is not None:
+        raise UnsupportedModuleError(
+            "takes_raw_pixels=True",
+            f"{left} still normalises pixels",
+            "leave it out, for a class that does so too",
+        )
 
 
 def _path_of_module(bundle: Bundle, modality: str | None, part: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from onepath.contract.errors import BundleIntegrityError, ScoringError
 from onepath.contract.manifest import Manifest
 from onepath.contract.presence import ROW_OK
 from onepath.contract.probes import ProbeSet
-from onepath.contract.proofs import BOUNDS, MAIN_LINE, ORDER, Measurement, ProofStep
+from onepath.contract.proofs import BOUNDS, LOOSEST_IN_FLOAT64, MAIN_LINE, ORDER, Measurement, ProofStep, Step
 from onepath.contract.stages import GRAPH_STEPS
 from onepath.contract.tensors import PRESENCE, ROW_STATUS
 from onepath.scoring.checks import Check, compared, judged
@@ -26,6 +27,7 @@ from onepath.scoring.settings import EngineSettings
 
 _ROWS = 16  # a proof of several rows has so many, whatever the graph's runs have
 _CAST = "float32 against float64, "  # what the titles of a cast's comparisons begin with
+_LESS_THAN_FLOAT64 = frozenset({"float16", "float32"})
 _OTHER_NUMPY = "the numpy that is installed here draws other random rows from their seed"
 
 
@@ -33,7 +35,7 @@ def comparisons_again(bundle: Bundle, probes: ProbeSet, settings: EngineSettings
     """Return a check of each comparison that a bundle keeps, in their order; none where it keeps none.
 
     Where the float32 graph was judged it is run now, within the tolerance that the proof had. What steps before it
-    answered is taken as it is stored, and has to be as far off as the proof recorded.
+    answered is taken as it is stored, has to be as far off as the proof recorded, and to start where another one ends.
 
     Args:
         bundle: an opened one.
@@ -77,15 +79,59 @@ class _Rerun:
             ScoringError: the graph cannot be run.
             ValueError: a comparison is not one of this bundle.
         """
-        last = [proof.step for proof in self.manifest.proofs if proof.step in MAIN_LINE][-1]
+        steps = [proof.step for proof in self.manifest.proofs if proof.step in MAIN_LINE]
         for comparison in sorted(self.kept.compared, key=lambda each: ORDER.index(each.step)):
             proved = _measurement(comparison, self.manifest)
-            if (comparison.found is None) != (comparison.step == last):
-                raise ValueError(f"its comparison on {comparison.inputs} is not of what {last} made")
+            if (comparison.found is None) != (comparison.step == steps[-1]):
+                raise ValueError(f"its comparison on {comparison.inputs} is not of what {steps[-1]} made")
+            self._refuse_others(comparison, proved)
+            self._refuse_another_start(comparison, proved, steps)
             if comparison.found is None:
                 yield self._check_now(comparison, proved)
             else:
                 yield from self._checks_as_stored(comparison, proved, self.kept.outputs(comparison.found))
+
+    def _refuse_others(self, comparison: Comparison, proved: Measurement) -> None:
+        """Refuse answers that are not of the graph's outputs, before any is unpacked, or in less than the proof says.
+
+        Raises:
+            ValueError: they are.
+        """
+        known = {*(output.name for output in self.manifest.outputs), PRESENCE, ROW_STATUS}
+        sides = [comparison.expected, comparison.expected if comparison.found is None else comparison.found]
+        if {*sides[0]} != {*sides[1]} or not {*sides[0]} <= known:
+            raise ValueError(f"its comparison on {comparison.inputs} is of {', '.join(sorted(sides[0]))[:100]}")
+        kinds = {self.kept.dtype(number) for side in sides for number in side.values()}
+        if proved.computed_in == "float64" and kinds & _LESS_THAN_FLOAT64:
+            raise ValueError(f"its comparison on {comparison.inputs} is not in float64, as the proof says")
+
+    def _refuse_another_start(self, comparison: Comparison, proved: Measurement, steps: Sequence[Step]) -> None:
+        """Refuse a reference that is not what the form before it answered to the same rows, where that is kept.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if (comparison.step, proved.computed_in) == ("collapse", "float32"):
+            before, tolerance = self._ends.get(("collapse", comparison.batch)), LOOSEST_IN_FLOAT64
+        elif comparison.step in GRAPH_STEPS[1:]:
+            step = steps[steps.index(comparison.step) - 1]
+            before, tolerance = self._ends.get((step, comparison.batch)), proved.tolerance
+        else:
+            return
+        expected = self.kept.outputs(comparison.expected)
+        found = expected if before is None else self.kept.outputs({name: before.get(name, -1) for name in expected})
+        if not distance_of_outputs(expected, found, "max_relative") <= tolerance:
+            raise ValueError(f"its comparison on {comparison.inputs} does not start where the one before it ends")
+
+    @cached_property
+    def _ends(self) -> dict[tuple[Step, int], dict[str, int]]:
+        """Return step and batch to what its form answered, of a collapse before it was cast."""
+        return {
+            (each.step, each.batch): each.found
+            for each in self.kept.compared
+            if each.found is not None
+            and (each.step != "collapse" or _measurement(each, self.manifest).computed_in == "float64")
+        }
 
     def _check_now(self, comparison: Comparison, proved: Measurement) -> Check:
         """Return the check of the graph against what it was made of."""
@@ -105,9 +151,9 @@ class _Rerun:
     def _check(
         self, comparison: Comparison, proved: Measurement, found: Arrays, *, recorded: float | None = None
     ) -> Check:
+        if {*comparison.expected} != {*found}:
+            raise ValueError(f"its comparison on {comparison.inputs} is of {', '.join(comparison.expected)}")
         expected = self.kept.outputs(comparison.expected)
-        if {*expected} != {*found}:
-            raise ValueError(f"its comparison on {comparison.inputs} is of {', '.join(expected)}")
         error = distance_of_outputs(expected, {name: found[name] for name in expected}, proved.metric)
         step, title, metric, tolerance = comparison.step, comparison.inputs, proved.metric, proved.tolerance
         return judged(step, title, error, tolerance=tolerance, metric=metric, recorded=recorded)

@@ -10,6 +10,8 @@ from onepath.contract.proofs import Measurement, ProofStep
 from onepath.contract.stages import links_of
 from onepath.scoring.checks import Check
 
+_KEPT = f"the rows and answers that the bundle keeps, at most {MOST_STORED_BYTES // 1000} kB"
+
 
 def share_measured(manifest: Manifest, checks: Sequence[Check]) -> tuple[int, int]:
     """Return how many of the comparisons of a bundle's proofs were made again, and how many there are.
@@ -58,5 +60,5 @@ def _why_not(proof: ProofStep, manifest: Manifest) -> str:
     if COMPARISONS not in manifest.files:
         return "on rows that are not in the bundle"
     if proof.step == "merge":
-        return f"of the parents, which are not in the bundle, or over the {MOST_STORED_BYTES // 1000} kB that it keeps"
-    return f"over the {MOST_STORED_BYTES // 1000} kB of rows and answers that a bundle keeps"
+        return f"of the parents, which are not in the bundle, or not among {_KEPT}"
+    return f"not among {_KEPT}"

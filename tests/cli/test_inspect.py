@@ -86,6 +86,14 @@ def test_a_report_on_many_modalities_and_an_engine_are_no_wider_than_a_terminal(
     assert [line for line in lines if len(line) > COLUMNS] == []
 
 
+def test_encoders_that_there_is_no_figure_of_are_shown_with_the_reason(onepath, amended):
+    report = robustness(SIX[:1]) | {"encoders": {}, "encoders_left_out": {"picture": "nobody trained it"}}
+    stdout = onepath("inspect", amended({"reports/robustness.json": report})).stdout
+    lines = [line.split() for line in stdout.splitlines()]
+    assert ["Encoders", "that", "it", "was", "not", "compared", "with"] in lines
+    assert ["picture", "nobody", "trained", "it"] in lines
+
+
 def with_engine(manifest):
     engine = EngineEntry(
         files={"graph": "graphs/model.onnx"},

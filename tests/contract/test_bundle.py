@@ -182,6 +182,28 @@ def test_a_fold_on_the_golden_probes_is_compared_in_float64(tmp_path, inputs, al
             open_bundle(path)
 
 
+@pytest.mark.parametrize(("title", "allowed"), [("float64, two rows", False), ("float32 against float64, two", True)])
+def test_a_comparison_whose_title_says_float64_is_not_taken_for_one_in_float32(tmp_path, title, allowed):
+    proofs = with_more(chain(), "collapse", inputs=title, tolerance=1e-2, computed_in="float32")
+    path = small_bundle.write(tmp_path / "small", proofs=proofs)
+    if allowed:
+        open_bundle(path)
+    else:
+        with pytest.raises(BundleIntegrityError, match="largest difference in float64 on float64, two rows"):
+            open_bundle(path)
+
+
+@pytest.mark.parametrize("metric", ["flips", "cosine_distance"])
+def test_an_export_without_a_comparison_of_the_largest_difference_is_refused(tmp_path, metric):
+    measured = Measurement(inputs="two rows", error=0.0, tolerance=1.0, metric=metric)
+    *before, onnx = with_more(chain(), "onnx", inputs="others", tolerance=1.0, metric=metric)
+    open_bundle(small_bundle.write(tmp_path / "small", proofs=(*before, onnx)))
+    alone = onnx.model_copy(update={"measurements": (measured,)})
+    path = small_bundle.write(tmp_path / "small", proofs=(*before, alone))
+    with pytest.raises(BundleIntegrityError, match=r"onnx of model\) .* no comparison of the largest difference"):
+        open_bundle(path)
+
+
 def test_a_comparison_is_in_float32_unless_it_says_otherwise():
     assert Measurement(inputs="one row", error=0.0, tolerance=1.0).computed_in == "float32"
 

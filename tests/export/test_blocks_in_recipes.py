@@ -16,12 +16,14 @@ from onepath.export.bundles.sources import Sources
 from onepath.export.models import MadeModel, models_from_recipe
 from onepath.export.planning import plan_from_file
 from onepath.export.progress import SilentProgress
+from onepath.export.proofs import digest_from_model
 from onepath.export.recipe import Recipe, recipe_from_file
 from onepath.export.recipe.code import folder_on_path
 from onepath.export.rows import RowSource, feeds_from_batch
 from onepath.export.trained import Trained
 from onepath.merging.lego import LegoMerge
 from onepath.merging.multimodal import run_dense
+from onepath.merging.reparameterization import reparameterize
 from tests.export.soup import NAMES, write_soup
 
 CODE = """
@@ -189,7 +191,56 @@ def test_a_fused_parent_that_nothing_can_be_compared_with_says_so_of_each_modali
 def test_an_encoder_that_was_trained_is_what_a_bundle_is_compared_with_first(bundles, folder):
     trained = Trained({"note": torch.nn.Identity()})
     recipe = recipe_from_file(folder / "recipe" / "recipe.yaml")
-    made = {"flowers": MadeModel(torch.nn.Flatten(), "", {})}
+    made = {name: MadeModel(torch.nn.Linear(2, 3), "", {}) for name in ("flowers", "fused")}
     found = single_encoders("chain", ("flower", "note"), recipe, Sources(trained, made))
     assert found.encoders == {"flower": made["flowers"].model, "note": trained.encoders["note"]}
     assert found.origins["note"] == "the encoder that was trained"
+
+
+def test_behind_a_merge_that_is_a_block_stands_the_parent_as_it_was_before(bundles, models, folder):
+    assert robustness_from_bundle(bundles["both"].path).notes["encoders"] == (
+        "flower: the parent flowers; note: the parent notes"
+    )
+    recipe = recipe_from_file(folder / "recipe" / "recipe.yaml")
+    made = {name: MadeModel(model, "", {}) for name, model in models.items()}
+    assert single_encoders("both", ("flower",), recipe, Sources(Trained({}), made)).encoders == {
+        "flower": models["flowers"]
+    }
+
+
+def trained_recipe(**bundle):
+    """Return a recipe with training code, whose one bundle takes the parent `notes` or what was trained."""
+    return Recipe.model_validate(
+        {"name": "trained", "task": "classification", "labels": ["a", "b", "c"], "code": "train.py"}
+        | {"modalities": {"note": NOTE}, "parents": {"notes": CHANGES["parents"]["notes"]}, "bundles": {"it": bundle}}
+    )
+
+
+def test_a_parent_that_training_changed_in_place_is_told_as_such():
+    model = torch.nn.Linear(2, 3)
+    made = {"notes": MadeModel(model, digest_from_model(model), {})}
+    recipe, sources = trained_recipe(model="merged", blocks={"note": "notes"}), Sources(Trained({}), made)
+    assert single_encoders("it", ("note",), recipe, sources).origins == {"note": "the parent notes"}
+    model.weight.data[0, 0] += 1
+    found = single_encoders("it", ("note",), recipe, sources)
+    assert found.origins == {"note": "the parent notes, as the training code changed it"}
+
+
+def test_an_encoder_with_a_pathway_in_it_is_told_as_such():
+    encoder = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    reparameterize(encoder, torch.nn.Sequential(torch.nn.Linear(2, 3)))
+    recipe = trained_recipe(model="encoder", source="note")
+    found = single_encoders("it", ("note",), recipe, Sources(Trained({"note": encoder})))
+    assert found.origins == {"note": "the encoder that was trained, with the weights of another model merged into it"}
+
+
+def test_a_block_that_was_trained_on_inside_the_fused_model_is_told_as_such(models):
+    recipe = trained_recipe(model="fused", source="chain")
+    fused = models["fused"].blocks
+    apart = Trained({}, blocks={"note": models["notes"]}, fused={"chain": models["fused"]})
+    assert single_encoders("it", ("note",), recipe, Sources(apart)).origins == {"note": "the block that was trained"}
+    within = Trained({}, blocks={"note": fused["note"]}, fused={"chain": models["fused"]})
+    found = single_encoders("it", ("note",), recipe, Sources(within))
+    assert found.origins == {
+        "note": "the block that was trained, which is a part of the fused model and changed with it"
+    }

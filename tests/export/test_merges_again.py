@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.contract.stages import MERGE_REFERENCE
@@ -112,8 +113,10 @@ def test_a_merge_that_draws_random_numbers_is_told_as_such(tmp_path):
     models = tmp_path / "models.py"
     plain = "self.head(torch.tanh(self.second(torch.tanh(x))))"
     models.write_text(models.read_text().replace(plain, f"nn.functional.dropout({plain})"))
+    soup = soup_in(path)
+    torch.manual_seed(0)  # with a few outputs, two draws are the same by chance every now and then
     with pytest.raises(UnsupportedModuleError, match="answers the same rows otherwise when it is run again"):
-        assembled(soup_in(path), "mean")
+        assembled(soup, "mean")
 
 
 def test_a_merge_is_measured_again_from_the_bundle_alone(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
-from onepath.contract.errors import ParityError
+from onepath.contract.errors import ParityError, UnsupportedModuleError
 from onepath.export.collapse import collapse
 from onepath.export.proofs import Batch, compare, digest_from_model, safetensors_from_model
 from onepath.merging.lego import LegoBlock, LegoFuse, LegoMerge, LegoSettings
@@ -95,6 +95,18 @@ def test_a_measurement_says_what_was_computed_in_float64_and_keeps_what_was_comp
     (kept,) = seen
     assert kept.batch is ROWS
     assert np.abs(kept.found["y"] - kept.expected["y"]).max() == measured.error
+
+
+@pytest.mark.parametrize("side", ["reference", "candidate"])
+def test_an_answer_in_float32_is_no_comparison_in_float64(side):
+    """Both sides rounded to float32 may be equal where the models are not."""
+    answers = dict.fromkeys(("reference", "candidate"), lambda batch: {"y": batch.values["x"]})
+    rounded = answers | {side: lambda batch: {"y": batch.values["x"].astype(np.float32)}}
+    measured = {"batches": [ROWS], "tolerance": 1e-12}
+    compare("step", **answers, **measured, computed_in="float64")
+    compare("step", **rounded, **measured)
+    with pytest.raises(UnsupportedModuleError, match="in float32 though all its weights are in float64"):
+        compare("step", **rounded, **measured, computed_in="float64")
 
 
 def test_equal_weights_have_one_digest_and_one_changed_bit_has_another():

@@ -35,14 +35,14 @@ def feeds(kept, number):
 
 
 def test_rows_come_back_as_they_were_whether_they_are_probes_or_not():
-    kept = stored(("onnx", [seen(0, 3, 1, 3), seen(4, 3)]))
+    kept = stored(("onnx", [seen(0, 3, 1, 3), seen(4, 3, title="others")]))
     assert np.array_equal(feeds(kept, 0)["x"], ROWS[[0, 3, 1, 3]])
     assert np.array_equal(feeds(kept, 1)["x"], ROWS[[4, 3]])
     assert feeds(kept, 0)["x_state"].tolist() == [[1]] * 4
 
 
 def test_only_rows_that_no_probe_is_are_stored_and_each_once():
-    kept = stored(("onnx", [seen(0, 1), seen(0, 3, 3), seen(3, 1)]))
+    kept = stored(("onnx", [seen(0, 1, title="a"), seen(0, 3, 3, title="b"), seen(3, 1, title="c")]))
     assert len(kept.values["x"]) == 1
 
 

@@ -18,7 +18,7 @@ from onepath.export.collapse import collapse
 from onepath.export.proofs import safetensors_from_model
 from onepath.export.weights import state_dict_from_bundle
 from onepath.merging.encoders.pixels import CastInput, PixelNormalization
-from onepath.merging.lego import LegoBlock, LegoMerge
+from onepath.merging.lego import LegoBlock, LegoFuse, LegoMerge
 from onepath.merging.multimodal import run_dense
 from onepath.merging.reparameterization import reparameterize
 from tests.contract import small_bundle
@@ -174,6 +174,28 @@ def test_without_the_mark_they_would_be_normalised_twice(normalised):
     assert (twice(PIXELS) - model(PIXELS)).abs().max() > 0.1
 
 
+def test_weights_of_a_model_that_still_normalises_are_not_given_to_a_class_that_takes_raw_pixels(tmp_path):
+    padded = Normalising(PixelNormalization([0.5], [0.25]))
+    padded.patches = nn.Conv2d(1, 4, 3, padding=1)  # zeros beside the picture are not black pixels: nothing is folded
+    path = bundle_of(tmp_path, padded)
+    check_fits(state_dict_from_bundle(path, "image"), padded.float())
+    with pytest.raises(UnsupportedModuleError, match=r"encoders\.image\.first still normalises pixels; leave"):
+        state_dict_from_bundle(path, "image", takes_raw_pixels=True)
+    assert list(state_dict_from_bundle(path, "image", part="head", takes_raw_pixels=True)) == ["weight", "bias"]
+
+
+def test_layers_that_went_into_their_neighbour_are_gone_with_their_keys(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 2, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 5), nn.Linear(5, 3)
+    )
+    state = state_dict_from_bundle(bundle_of(tmp_path, model), "image")
+    plain = nn.Sequential(nn.Conv2d(1, 4, 2), nn.Identity(), nn.Flatten(), nn.Linear(36, 3), nn.Identity())
+    assert list(state) == ["0.weight", "0.bias", "3.weight", "3.bias"]
+    check_fits(state, plain)
+    assert (plain(PIXELS.float()) - model.float()(PIXELS.float())).abs().max() <= 1e-4
+
+
 def test_a_preset_keeps_its_keys_when_its_normalisation_is_folded(tmp_path):
     path = bundle_of(tmp_path, small_model("image"))
     state = state_dict_from_bundle(path, "image", takes_raw_pixels=True)
@@ -201,7 +223,23 @@ def test_the_weights_of_merged_blocks_load_into_a_merge_that_was_collapsed_befor
     assert (run_dense(plain, values, present)["scores"] - expected).abs().max() <= 1e-4
 
 
-def test_equal_models_have_equal_files_whatever_the_order_of_their_parts():
+@pytest.mark.parametrize("order", ["stack", "weave"])
+def test_the_weights_of_a_fused_chain_load_into_a_chain_that_was_collapsed_before_it_learned(tmp_path, order):
+    toy, trained = toy_code(), toy_code().blocks()
+    torch.manual_seed(9)
+    fresh = {name: LegoBlock(toy.Encoder(*toy.WIDTHS[name]), trained[name].settings) for name in toy.WIDTHS}
+    plain = collapse(LegoFuse(fresh, order=order).eval())[0]
+    learned = LegoFuse(trained, order=order).eval()
+    path = bundle_with(tmp_path, safetensors_from_model(collapse(learned)[0]))
+    values = {name: torch.randn(4, inputs) * 64 for name, (inputs, _) in toy.WIDTHS.items()}
+    present = torch.tensor([[True, True, True], [True, False, False], [False, True, True], [False, False, True]])
+    expected = run_dense(learned, values, present)["scores"]
+    assert (run_dense(plain, values, present)["scores"] - expected).abs().max() > 1e-2
+    check_fits(state_dict_from_bundle(path), plain)
+    assert (run_dense(plain, values, present)["scores"] - expected).abs().max() <= 1e-4
+
+
+def test_equal_models_have_equal_files():
     first, second = Pair(), Pair()
     second.load_state_dict(first.state_dict())
     assert safetensors_from_model(first) == safetensors_from_model(second)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -135,7 +136,50 @@ def set_first(name, **values):
     return lambda content: content[name][0].update(values)
 
 
+def in_float32(content):
+    """Say that a comparison in float64 was in float32, as one would whose model answers in less than it has."""
+    folded = next(each for each in content["compared"] if each["inputs"].startswith("float64"))
+    for number in {*folded["expected"].values(), *folded["found"].values()}:
+        stored = content["arrays"][number]
+        array = np.frombuffer(zlib.decompress(base64.b64decode(stored["data"])), "float64").astype("float32")
+        stored |= {"dtype": "float32", "data": base64.b64encode(zlib.compress(array.tobytes())).decode()}
+
+
+def wide_span(content):
+    """Ask for random numbers that no float holds."""
+    drawn = next(each["drawn"] for each in content["batches"] if "drawn" in each)
+    drawn["spans"]["cells"]["high"] = 10**400
+
+
+def one_number(content):
+    """Compare one number without rows."""
+    rounded = next(each for each in content["compared"] if each["inputs"].startswith("float32 against float64"))
+    data = base64.b64encode(zlib.compress(bytes(8))).decode()
+    content["arrays"].append({"dtype": "float64", "shape": [], "data": data})
+    number = len(content["arrays"]) - 1
+    rounded |= {"expected": {"scores": number}, "found": {"scores": number}}
+
+
+def another_start(content):
+    """Let the model be cast from another one than was folded: probabilities hide what all logits of a row share."""
+    rounded = next(each for each in content["compared"] if each["inputs"].startswith("float32 against float64"))
+    for side in ("expected", "found"):
+        stored = content["arrays"][rounded[side]["scores"]]
+        array = np.frombuffer(zlib.decompress(base64.b64decode(stored["data"])), stored["dtype"]) + 0.25
+        data = base64.b64encode(zlib.compress(array.astype(stored["dtype"]).tobytes())).decode()
+        content["arrays"].append(stored | {"data": data})
+        rounded[side] = {"scores": len(content["arrays"]) - 1}
+
+
 REFUSED = {
+    "a cast of another model than was folded": another_start,
+    "rows of no modality": lambda content: content["values"].update(smell=[]),
+    "a batch with rows of no modality": lambda content: content["batches"][0]["rows"].update(smell=[0]),
+    "answers in float32 where the proof is in float64": in_float32,
+    "random numbers that no float holds": wide_span,
+    "a number without rows": one_number,
+    "the same comparison twice": lambda content: content["compared"].append(content["compared"][0]),
+    "more rows than a bundle keeps": lambda content: content["values"].update(word=["A" * 300_000]),
     "no comparisons": lambda content: content.clear(),
     "an unknown field": lambda content: content.update(code="print()"),
     "no arrays": drop("arrays"),
@@ -173,6 +217,28 @@ def test_data_that_unpacks_to_more_than_its_shape_is_refused_without_being_unpac
     change(path, set_first("arrays", data=bomb))
     with pytest.raises(BundleIntegrityError, match="an array of shape"):
         checks(path)
+
+
+def test_a_key_that_is_there_twice_is_refused(path):
+    put(path, COMPARISONS, canonical_json(raw(path)).rstrip()[:-1] + b',"arrays":[]}')
+    with pytest.raises(BundleIntegrityError, match="the key 'arrays' is there twice"):
+        checks(path)
+
+
+def test_outputs_that_the_graph_has_not_are_refused_before_they_fill_the_memory(path):
+    def edit(content):
+        data = base64.b64encode(zlib.compress(bytes(16 << 20))).decode()
+        content["arrays"].append({"dtype": "uint8", "shape": [16 << 20], "data": data})
+        content["compared"][0]["expected"] = {f"output_{i}": len(content["arrays"]) - 1 for i in range(9)}
+
+    change(path, edit)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleIntegrityError, match="is of output_0"):
+            checks(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_is_too_large_is_refused_unread(path):

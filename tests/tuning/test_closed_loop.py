@@ -21,12 +21,19 @@ class Server:
     def __init__(self, delay_s=0.02, row_status=0, failing_after=None):
         self.delay_s, self.row_status, self.failing_after = delay_s, row_status, failing_after
         self.asked, self.closed, self._lock = [], 0, threading.Lock()
+        self.first_of_client, self.active, self.most_at_once = {}, 0, 0
 
     def infer(self, model, inputs, deadline):
+        payload = inputs["image"].item()
         with self._lock:
-            self.asked.append((model, inputs["image"].item()))
+            self.asked.append((model, payload))
             number = len(self.asked)
+            self.first_of_client.setdefault(threading.get_ident(), payload)
+            self.active += 1
+            self.most_at_once = max(self.most_at_once, self.active)
         time.sleep(self.delay_s)
+        with self._lock:
+            self.active -= 1
         if self.failing_after is not None and number > self.failing_after:
             raise ServerUnavailableError("it is gone")
         return {"row_status": np.full((1, 1), self.row_status, np.uint8)}
@@ -40,29 +47,32 @@ def offer(server, load=LOAD, cpu_s=lambda: 0.0):
 
 
 def test_each_client_waits_for_its_answer_before_it_asks_on():
-    found = offer(Server(delay_s=0.02))
+    server = Server(delay_s=0.02)
+    found = offer(server)
     assert found.problems == ()
-    assert len(found.latencies_s) / found.window_s == pytest.approx(3 / 0.02, rel=0.35)
+    assert server.most_at_once == 3
+    assert len(found.latencies_s) <= 3 * (found.window_s / 0.02 + 1)
     assert min(found.latencies_s) >= 0.02
 
 
 def test_the_warm_up_does_not_count():
-    server = Server()
+    server, began = Server(), time.perf_counter()
     found = offer(server, LOAD.model_copy(update={"warm_up_s": 0.4}))
-    assert len(server.asked) > 1.5 * len(found.latencies_s)
-    assert found.window_s < 0.5
+    assert time.perf_counter() - began >= found.window_s + 0.4
+    assert len(server.asked) > len(found.latencies_s) + 3  # more than those that were under way at the end
 
 
 def test_clients_begin_at_different_requests_and_send_all_of_them():
     server = Server()
     offer(server)
-    assert {payload for _, payload in server.asked[:3]} == {b"\0", b"\2", b"\4"}
+    assert sorted(server.first_of_client.values()) == [b"\0", b"\2", b"\4"]
     assert {payload for _, payload in server.asked} == {bytes([number]) for number in range(6)}
 
 
 def test_a_window_with_too_few_answers_is_prolonged_but_not_for_ever():
     found = offer(Server(delay_s=0.1), Load(concurrency=1, warm_up_s=0, window_s=0.2))
-    assert found.window_s == pytest.approx(0.6, abs=0.15)
+    assert found.window_s >= 0.6
+    assert len(found.latencies_s) < 20
 
 
 def test_a_request_that_fails_is_a_problem_and_not_a_latency():

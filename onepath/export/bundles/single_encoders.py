@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
 
 from onepath.export.bundles.sources import Sources
 from onepath.export.recipe import Recipe
-from onepath.export.recipe.bundles import BundleRecipe, EncoderBundle, MergedBundle
+from onepath.export.recipe.bundles import BundleRecipe, EncoderBundle, FusedBundle, MergedBundle
 from onepath.export.recipe.merges import CrossModalMerge, WeightMerge
 from onepath.export.recipe.names import encoded_modality
+from onepath.merging.reparameterization import scales
 
 _NONE = (
     "the recipe has no model of it alone; let the training code return its encoder, or name a parent in a bundle of "
@@ -24,8 +26,8 @@ class SingleEncoders:
     """Models of one modality each.
 
     Attributes:
-        encoders: modality to model, as it was before anything was merged into it.
-        origins: modality to what that model is, in words.
+        encoders: modality to model, as it was before anything was merged into it; or as the training code left it.
+        origins: modality to what that model is, in words, also where that is not what it was before.
         left_out: modality to the reason why there is none.
     """
 
@@ -37,9 +39,9 @@ class SingleEncoders:
 def single_encoders(name: str, modalities: Sequence[str], recipe: Recipe, sources: Sources) -> SingleEncoders:
     """Return what a caller who has only one of a bundle's modalities would use.
 
-    In this order: the encoder that was trained, the block that is merged, or the parent that this bundle, or another of
-    the recipe, takes for this modality. Behind a merge of models of one modality stands one of them: the target of
-    pathways, or the model that weighs most, the first of equals.
+    In this order: the encoder that was trained, the parent that this bundle takes for this modality, the block that was
+    trained, or the parent that another bundle takes. Behind a merge of models of one modality stands one of them: the
+    target of pathways, or the model that weighs most, the first of equals.
 
     Args:
         name: the bundle's.
@@ -59,16 +61,31 @@ def single_encoders(name: str, modalities: Sequence[str], recipe: Recipe, source
 def _encoder(name: str, modality: str, recipe: Recipe, sources: Sources) -> tuple[nn.Module, str] | None:
     trained, bundle = sources.trained, recipe.bundles[name]
     if modality in trained.encoders:
-        return trained.encoders[modality], "the encoder that was trained"
-    blocks = bundle.blocks if isinstance(bundle, MergedBundle) else {}
-    if modality in blocks or modality in trained.blocks:
-        return sources.block(modality, blocks), f"the block {blocks.get(modality, 'that was trained')}"
+        model = trained.encoders[modality]
+        return model, f"the encoder that was trained{_changed(model, bundle, sources)}"
+    own = [*_sources_of_modality(bundle, modality, recipe)]
+    if not own and modality in trained.blocks:
+        model = trained.blocks[modality]
+        return model, f"the block that was trained{_changed(model, bundle, sources)}"
     others = [each for each in recipe.bundles.values() if each is not bundle]
-    for each in (bundle, *others):
-        for source in _sources_of_modality(each, modality, recipe):
-            parent = parent_behind(source, recipe)
-            return sources.made[parent].model, f"the parent {parent}"
+    for source in (*own, *(found for each in others for found in _sources_of_modality(each, modality, recipe))):
+        parent = parent_behind(source, recipe)
+        made = sources.made[parent]
+        trained_on = ", as the training code changed it" if recipe.code is not None and not made.is_as_made else ""
+        return made.model, f"the parent {parent}{trained_on}{_changed(made.model, bundle, sources)}"
     return None
+
+
+def _changed(model: nn.Module, bundle: BundleRecipe, sources: Sources) -> str:
+    """Return in words why a model may not be what it was before anything was merged into it, or nothing."""
+    if scales(model):
+        return ", with the weights of another model merged into it"
+    if isinstance(bundle, FusedBundle):
+        own = {id(parameter) for parameter in model.parameters()}
+        fused = cast(nn.Module, sources.fused(bundle.source))
+        if any(id(parameter) in own for parameter in fused.parameters()):
+            return ", which is a part of the fused model and changed with it"
+    return ""
 
 
 def _sources_of_modality(bundle: BundleRecipe, modality: str, recipe: Recipe) -> Iterator[str]:

@@ -37,7 +37,7 @@ def block_error(block: LegoBlock, features: nn.Module, chain: CollapsedChain, he
         head: its collapsed head, where it has one of its own.
     """
     before, new_features = _without_encoder(block, block), _without_encoder(features, block)
-    after = _wide(chain)
+    after = _wide(chain, block.latent)
     tokens = _drawn(_ROWS, block.settings.tokens or _OPEN_TOKENS, block.settings.feature_dim, like=block.latent)
     was, read = before.encoded(tokens), new_features(tokens)
     spectrum, pooled, kept = after.spectrum(read), after.pooled(read), after.start_real.shape[0]
@@ -47,7 +47,7 @@ def block_error(block: LegoBlock, features: nn.Module, chain: CollapsedChain, he
         (pooled, was.real.mean(1)),
     ]
     if head is not None:
-        logits = _wide(head)(functional.layer_norm(pooled, pooled.shape[-1:]))
+        logits = _wide(head, block.latent)(functional.layer_norm(pooled, pooled.shape[-1:]))
         pairs.append((logits, before.head(was.real.mean(1))))
     return _apart(pairs)
 
@@ -60,7 +60,7 @@ def heads_error(model: LegoMerge | LegoFuse, heads: FoldedHeads) -> float:
         model: before its collapse; its heads are merged in float64.
         heads: its collapsed ones, their stored numbers taken in float64.
     """
-    own = [_wide(block.head) for block in model.blocks.values()]
+    own = [_wide(block.head, block.latent) for block in model.blocks.values()]
     like, count = own[0].linear.weight, 2 ** len(model.modalities) - 1
     index = torch.linspace(1, count, min(count, _PATTERNS), device=like.device, dtype=torch.float64).round().long()
     present = (index.unsqueeze(1) >> torch.arange(len(model.modalities), device=like.device) & 1).bool()
@@ -101,11 +101,10 @@ def _apart(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
 def _without_encoder(module: _Part, block: LegoBlock) -> _Part:
     """Return a copy in float64 and eval mode in which the block's encoder is an identity, and is not copied."""
     kept: dict[int, object] = {} if block.encoder is None else {id(block.encoder): nn.Identity()}
-    return _wide(module, kept)
+    return _wide(module, block.latent, kept)
 
 
-def _wide(module: _Part, kept: dict[int, object] | None = None) -> _Part:
-    like = next(module.parameters())
+def _wide(module: _Part, like: Tensor, kept: dict[int, object] | None = None) -> _Part:
     return copy.deepcopy(module, kept).to(wide(like).dtype).eval()
 
 

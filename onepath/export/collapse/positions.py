@@ -6,9 +6,10 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from onepath.export.collapse.flops import Example, run_example
@@ -45,7 +46,14 @@ def _paths_with_positions(model: nn.Module, example: Example) -> set[str]:
     found, ran = set[str](), copy.deepcopy(model).eval().requires_grad_(False)
     for path, module in ran.named_modules():
         if isinstance(module, _BatchNorm):
-            module.register_forward_pre_hook(lambda _, given, path=path: found.add(path) if given[0].ndim > 2 else None)
+            module.register_forward_pre_hook(partial(_note_positions, path=path, found=found), with_kwargs=True)
     with torch.no_grad():
         run_example(ran, example)
     return found
+
+
+def _note_positions(
+    _: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], *, path: str, found: set[str]
+) -> None:
+    if any(values.ndim > 2 for values in (*args, *named.values())):
+        found.add(path)

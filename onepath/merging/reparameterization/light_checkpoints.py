@@ -92,20 +92,20 @@ def load_light(
         names: what reports call the auxiliaries, in order; those that are left out have no name.
 
     Raises:
-        UnsupportedModuleError: the file cannot be read or was changed, or the target or an auxiliary is not the one of
-            the checkpoint; the target is then as it was.
+        UnsupportedModuleError: the file cannot be read or was changed, the target or an auxiliary is not the one of
+            the checkpoint, or there are more names than auxiliaries; the target is then as it was.
     """
     tensors, raw = read_tensors(path, "light")
     about = _about(path, raw)
     besides, values = _tensors_under(_BESIDES, tensors), _tensors_under(_SCALES, tensors)
     _check_scales(path, values, about.plans)
     _check_auxiliaries(path, about, auxiliaries)
+    called = _called(names, len(auxiliaries))
     _check_target(path, about.target, target, besides=besides)
     check_names(path, besides, dict(target.state_dict()), partial=True)
     for plan, auxiliary in _zipped(about.plans, auxiliaries):
         check_plan(plan, target, auxiliary)
-    called = [*names, *(None for _ in about.plans)]
-    for (plan, auxiliary), name in zip(_zipped(about.plans, auxiliaries), called, strict=False):
+    for (plan, auxiliary), name in zip(_zipped(about.plans, auxiliaries), called, strict=True):
         attach(plan, target, auxiliary, training=training, name=name)
     _set_scales(target, values)
     target.load_state_dict(besides, strict=False)
@@ -196,6 +196,15 @@ def _check_auxiliaries(path: Path, about: _About, auxiliaries: Sequence[nn.Modul
     for index, (plan, auxiliary) in enumerate(_zipped(about.plans, auxiliaries)):
         if auxiliary_fingerprint(auxiliary, plan) != about.auxiliaries[index]:
             raise _other(path, f"auxiliary {index}")
+
+
+def _called(names: Sequence[str | None], count: int) -> list[str | None]:
+    """Return a name, or None, for each of the auxiliaries."""
+    if len(names) > count:
+        raise UnsupportedModuleError(
+            f"{len(names)} names", f"there are {count} auxiliaries", "give one for each at most, in their order"
+        )
+    return [*names, *[None] * (count - len(names))]
 
 
 def _check_target(path: Path, expected: Mapping[str, str], target: nn.Module, *, besides: Mapping[str, Tensor]) -> None:

@@ -149,7 +149,11 @@ class MPTransformer(nn.Module):
 
 
 def attach_to_block(
-    block: MPTransformerBlock, auxiliary: nn.Module | Mapping[str, nn.Linear], *, training: Training = "trainable"
+    block: MPTransformerBlock,
+    auxiliary: nn.Module | Mapping[str, nn.Linear],
+    *,
+    training: Training = "trainable",
+    name: str | None = None,
 ) -> None:
     """Give a block's linear layers a second path, in place.
 
@@ -157,6 +161,7 @@ def attach_to_block(
         block: to extend; calling this again with another auxiliary extends it further.
         auxiliary: a block of the same sizes, or some of `LAYERS` to linear layers.
         training: see `MPTransformerBlock`.
+        name: what reports call the auxiliary.
 
     Raises:
         UnsupportedModuleError: a layer's name is unknown, or it does not fit; the block is then as it was.
@@ -166,4 +171,4 @@ def attach_to_block(
     if isinstance(auxiliary, Mapping) and len(names) < len(auxiliary):
         unknown = next(name for name in auxiliary if name not in LAYERS)
         raise UnsupportedModuleError(f"the layer {unknown!r}", "a block has none", f"use some of {', '.join(LAYERS)}")
-    reparameterize(block, others, layers={name: name for name in names}, training=training)
+    reparameterize(block, others, layers={layer: layer for layer in names}, training=training, name=name)

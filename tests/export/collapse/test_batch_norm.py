@@ -232,6 +232,18 @@ def test_a_norm_over_as_many_positions_as_features_is_left_where_an_example_show
     assert torch.equal(collapsed(values), model(values))
 
 
+class ByName(nn.Sequential):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self[1](input=self[0](values))
+
+
+def test_a_norm_that_is_given_its_values_by_name_is_looked_at_too() -> None:
+    model, values = randomised(ByName(nn.Linear(4, 4), nn.BatchNorm1d(4))), normal(3, 4, 4)
+    collapsed, report = collapse(model, example=(values,))
+    assert report.layers == ()
+    assert torch.equal(collapsed(values), model(values))
+
+
 @pytest.mark.parametrize("case", AT_POSITIONS)
 def test_a_norm_of_rows_is_folded_with_an_example_and_the_fold_would_be_wrong_at_positions(case: str) -> None:
     model, values = randomised(AT_POSITIONS[case]()), normal(3, 4)

@@ -152,3 +152,19 @@ def test_the_error_of_merged_heads_tells_a_wrong_fold() -> None:
     collapsed, _ = collapse(model)
     collapsed.heads.bias.data[5] += 0.1
     assert heads_error(model, collapsed.heads) > 1e-3
+
+
+class _Regrouped(nn.Module):
+    """Values as tokens, with no number of its own."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.reshape(-1, TOKENS, FEATURES)
+
+
+def test_a_block_whose_encoder_has_no_parameters_has_an_error_too() -> None:
+    block = small_block("b", context_fft=False)
+    block.encoder = _Regrouped()
+    collapsed, report = collapse(block)
+    assert 0 < report.layers[0].error < 1e-14
+    values = torch.randn(2, TOKENS * FEATURES, dtype=torch.float64)
+    assert torch.allclose(collapsed(values), block(values), rtol=0, atol=1e-12)

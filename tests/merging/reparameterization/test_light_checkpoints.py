@@ -69,6 +69,15 @@ def test_rebuilt_auxiliaries_have_the_names_that_are_given_and_those_behind_them
     assert [link.name for link in links(rebuilt)] == ["sound", None]
 
 
+def test_more_names_than_auxiliaries_are_refused_and_the_target_is_as_it_was(tmp_path: Path) -> None:
+    model, plan = attached(vit(1))
+    save_light(model, tmp_path / "light", plans=[plan], auxiliaries=[vit(1)])
+    rebuilt = vit(0)
+    with pytest.raises(UnsupportedModuleError, match="2 names"):
+        load_light(tmp_path / "light", rebuilt, [vit(1)], names=["sound", "text"])
+    assert links(rebuilt) == []
+
+
 def test_auxiliary_weights_that_were_trained_are_refused_as_the_file_would_not_hold_them(tmp_path: Path) -> None:
     model, plan = attached(vit(1))
     links(model)[2].auxiliary.data[0, 0] += 1e-3

@@ -81,6 +81,12 @@ def test_the_auxiliarys_biases_are_no_part_of_the_published_output() -> None:
     assert largest_difference(block(torch.from_numpy(m2pt()["mpblock/x"])), m2pt()["mpblock/y"]) > 1e-3
 
 
+def test_the_auxiliary_of_a_block_has_the_name_that_it_was_attached_by() -> None:
+    block = MPTransformerBlock(16, heads=2)
+    attach_to_block(block, MPTransformerBlock(16, heads=2), name="pixels")
+    assert {module.name for module in block.modules() if isinstance(module, CrossModalWeight)} == {"pixels"}
+
+
 def set_scales(model: nn.Module, value: float) -> None:
     for module in model.modules():
         if isinstance(module, CrossModalWeight):
