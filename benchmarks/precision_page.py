@@ -107,7 +107,20 @@ def _vit_lines(record: Record) -> list[str]:
     ]
     sizes = ", ".join(f"{form} {size / 2**20:.0f} MiB" for form, size in record["size_bytes"].items())
     held = "Limits set before measuring, of one thread" if record["limits_apply"] else _NO_LIMITS
-    return [*lines, "", f"{held} – {'; '.join(limits)}.", "", f"Sizes: {sizes}.", "", _origin(record)]
+    kept = f"{held} – {'; '.join(limits)}.{_other_threads(record)}"
+    return [*lines, "", kept, "", f"Sizes: {sizes}.", "", _origin(record)]
+
+
+def _other_threads(record: Record) -> str:
+    """Return what the ratios that have limits are with other numbers of threads than one."""
+    told = ""
+    for threads, batches in list(record["wall_ms"].items())[1:]:
+        found = []
+        for name in record["limits"]:
+            batch, slow = name.removeprefix("int8 at ").split(" against ")
+            found.append(f"{statistics.median(ratios(batches[batch], slow, INT8)):.2f}")
+        told += f" Of {threads}, for which none was set, these are {', '.join(found)}."
+    return told
 
 
 def _ratio_words(found: Sequence[float]) -> str:

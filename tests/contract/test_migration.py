@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import onepath
 from onepath.contract.bundle import MANIFEST, manifest_from_folder, open_bundle
 from onepath.contract.digests import canonical_json
 from onepath.contract.errors import BundleIntegrityError
+from onepath.contract.manifest import SCHEMA_VERSION
 from onepath.contract.migration import NewerSchemaError, migrated
 from onepath.contract.writing import amend_bundle
 from onepath.server import deploy
@@ -186,3 +188,8 @@ def test_what_is_no_release_is_not_passed_on_to_a_shell(released, release):
     with pytest.raises(NewerSchemaError) as refused:
         migrated(released | {"schema_version": 3, "tools": {"onepath": release}})
     assert refused.value.advice == "install a newer onepath: pip install --upgrade onepath"
+
+
+def test_a_schema_comes_with_a_release_of_its_own_so_that_the_advice_names_one_that_reads_it():
+    major, minor = map(int, onepath.__version__.split(".")[:2])
+    assert (major, minor) >= (0, SCHEMA_VERSION)

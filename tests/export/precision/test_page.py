@@ -1,5 +1,7 @@
 """What `docs/precision.md` says of recipes and gates is so."""
 
+import importlib
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +12,15 @@ from pydantic import TypeAdapter
 from onepath.export.precision.gates import PrecisionGates
 from onepath.export.recipe.precision import PrecisionPlan, precision_problems, wanted_graphs
 
-PAGE = (Path(__file__).parents[3] / "docs" / "precision.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "precision.md").read_text(encoding="utf-8")
+
+
+def test_it_is_what_the_script_writes_of_the_saved_figures(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    written = importlib.import_module("precision_page").page
+    saved = [ROOT / "benchmarks" / "results" / f"precision_{name}.json" for name in ("vit", "digits")]
+    assert written(*(json.loads(path.read_text(encoding="utf-8")) for path in saved)) == PAGE
 
 
 def test_its_recipe_is_valid():
