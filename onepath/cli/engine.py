@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import onepath
 from onepath.cli.deploy import Precision
 from onepath.cli.tables import examples
 from onepath.contract.errors import MissingExtraError
@@ -21,6 +22,10 @@ EXAMPLES = examples(
 )
 CONTEXT: dict[str, Any] = {}  # click's settings
 
+_OPT_ROWS_HELP = (
+    "The number of rows to tune it for; unless given, the largest preferred batch size of the bundle's deployment "
+    "settings that the graph takes, or else 8, and never more than the graph takes."
+)
 _SPLIT_HELP = "Build the encoders and the fusion as separate engines, also where one could hold the whole graph."
 _RELEASE_HELP = "Of the Triton that will serve it, such as 26.06; the bundle's targets unless given."
 
@@ -31,7 +36,7 @@ def command(
     precision: Annotated[
         Precision, typer.Option(help="That of the graph to build from, which the bundle must have.")
     ] = Precision.FP32,
-    opt_rows: Annotated[int, typer.Option(min=1, help="The number of rows to tune it for.")] = 8,
+    opt_rows: Annotated[int | None, typer.Option(min=1, help=_OPT_ROWS_HELP)] = None,
     workspace_gib: Annotated[
         float, typer.Option(min=0.001, max=1024, help="The most memory that a layer may use on the side.")
     ] = 4.0,
@@ -73,7 +78,12 @@ def _builder(path: Path, request: EngineRequest) -> EngineBuilder:
     """Return what calls TensorRT, after the bundle was found to have a graph whose engine can be served."""
     from onepath.contract.bundle import open_bundle
     from onepath.export.engine.build import graph_in_precision
-    from onepath.export.engine.container import NoTensorRTError, docker_command, release_from_targets
+    from onepath.export.engine.container import (
+        NoTensorRTError,
+        checkout_of_package,
+        docker_command,
+        release_from_targets,
+    )
     from onepath.export.engine.releases import engine_targets
     from onepath.export.engine.tensorrt_builder import TensorRTBuilder, UnusableTensorRTError
 
@@ -83,7 +93,8 @@ def _builder(path: Path, request: EngineRequest) -> EngineBuilder:
         return TensorRTBuilder()
     except UnusableTensorRTError as error:
         release = release_from_targets(targets)
-        docker = docker_command(path, request.arguments, release=release)
+        checkout = checkout_of_package(Path(onepath.__file__).parent)
+        docker = docker_command(path, request.arguments, release=release, checkout=checkout)
         raise NoTensorRTError(str(error), docker=docker, release=release) from error
 
 

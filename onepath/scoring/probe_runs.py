@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,26 @@ from onepath.scoring.pipeline import pipeline_from_bundle
 from onepath.scoring.settings import EngineSettings
 
 
+@dataclass(frozen=True)
+class ProbeAnswers:
+    """What a graph answers to probes.
+
+    Attributes:
+        once: to each of them, in as few runs as it takes, float64 `(probes, width)`.
+        in_batches: rows of a run to the answers of runs of exactly so many, one after the other, float64
+            `(rows, width)`; the probes are repeated in turn until the last run is full.
+    """
+
+    once: NDArray[np.float64]
+    in_batches: Mapping[int, NDArray[np.float64]]
+
+
 def answers_now(
     bundle: Bundle, probes: ProbeSet, graph: GraphEntry, settings: EngineSettings | None = None
-) -> NDArray[np.float64]:
-    """Return what a graph of a bundle answers to its probes, float64 `(probes, width)`.
+) -> ProbeAnswers:
+    """Return what a graph of a bundle answers to its probes, and to them in batches of the sizes at its ends.
 
-    The payloads are decoded by the bundle's own processors, as the server decodes them.
+    The payloads are decoded once, by the bundle's own processors, as the server decodes them.
 
     Args:
         bundle: an opened one.
@@ -38,11 +53,23 @@ def answers_now(
     with engine_of_graph(bundle, graph, settings) as engine:
         prepared = prepared_probes(engine, probes)
         scored = infer(engine, prepared, f"{graph.file} on the probes")
-    for index, row in enumerate(probes.rows):
-        _check_row(index, row, scored, bundle)
-    if probes.output not in scored.outputs:
-        raise BundleIntegrityError(bundle.manifest.probes, f"names {probes.output!r}, which is no output of the graph")
-    return scored.outputs[probes.output].reshape(len(probes.rows), -1).astype(np.float64)
+        for index, row in enumerate(probes.rows):
+            _check_row(index, row, scored, bundle)
+        if probes.output not in scored.outputs:
+            problem = f"names {probes.output!r}, which is no output of the graph"
+            raise BundleIntegrityError(bundle.manifest.probes, problem)
+        sizes = batch_sizes(graph.max_batch_size)
+        in_batches = {rows: _in_batches(engine, prepared, rows, probes.output) for rows in sizes}
+    return ProbeAnswers(_of_output(scored, probes.output), in_batches)
+
+
+def batch_sizes(most_rows: int) -> list[int]:
+    """Return the batch sizes at the ends of what a graph takes.
+
+    >>> batch_sizes(32), batch_sizes(2), batch_sizes(1)
+    ([1, 2, 31, 32], [1, 2], [1])
+    """
+    return sorted({rows for rows in (1, 2, most_rows - 1, most_rows) if 1 <= rows <= most_rows})
 
 
 def engine_of_graph(bundle: Bundle, graph: GraphEntry, settings: EngineSettings | None = None) -> LocalEngine:
@@ -74,6 +101,22 @@ def infer(engine: LocalEngine, prepared: PreparedRows, what: str) -> ScoredRows:
     except Exception as error:  # the errors of onnxruntime have no common base
         said = " ".join(str(error).split())[:300]
         raise ScoringError(f"ONNX Runtime cannot run {what}: {said}; build it again") from error
+
+
+def _in_batches(engine: LocalEngine, prepared: PreparedRows, rows: int, output: str) -> NDArray[np.float64]:
+    """Return an output of runs of so many rows, as many as it takes for each prepared row to be in one."""
+    what = f"{engine.manifest.graph.file} on the probes in batches of {rows}"
+    answers = []
+    for start in range(0, prepared.rows, rows):
+        turn = np.arange(start, start + rows) % prepared.rows
+        feeds = {name: array[turn] for name, array in prepared.feeds.items()}
+        answers.append(_of_output(infer(engine, PreparedRows(feeds, {}, rows), what), output))
+    return np.concatenate(answers)
+
+
+def _of_output(scored: ScoredRows, output: str) -> NDArray[np.float64]:
+    answers = scored.outputs[output]
+    return answers.reshape(len(answers), -1).astype(np.float64)
 
 
 def _check_row(index: int, row: Probe, scored: ScoredRows, bundle: Bundle) -> None:

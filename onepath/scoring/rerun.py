@@ -19,6 +19,7 @@ from onepath.contract.probes import ProbeSet
 from onepath.contract.proofs import BOUNDS, MAIN_LINE, Measurement, Metric
 from onepath.contract.stages import CAST, RAW_STAGES, SERVED, Link, graph_stage, links_of, stages_of
 from onepath.contract.weights_in_graph import weights_in_graph
+from onepath.scoring.batch_checks import batches_check
 from onepath.scoring.checks import Check, compared
 from onepath.scoring.comparing import comparisons_again
 from onepath.scoring.probe_runs import answers_now
@@ -36,8 +37,9 @@ def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]
 
     Each stored stage is held against the one before it by the step's metric and tolerance, and against the error that
     the step recorded. Each graph is run on the probes and held against its stored answers, against what the probes
-    expect, and, end to end, against the first stage within the sum of the tolerances between them. The float32 graph is
-    run on the other rows that it was proved on, too, as far as the bundle keeps them.
+    expect, and, end to end, against the first stage within the sum of the tolerances between them. It has to answer
+    the same in batches of other sizes, up to the most rows that it takes. The float32 graph is run on the other rows
+    that it was proved on, too, as far as the bundle keeps them.
 
     Args:
         bundle: an opened one.
@@ -61,9 +63,13 @@ def rerun(bundle: Bundle, settings: EngineSettings | None = None) -> list[Check]
         except ScoringError as error:
             checks.append(_not_run(graph, error))
             continue
-        checks += _graph_checks(graph, manifest, now, stored)
+        checks += _graph_checks(graph, manifest, now.once, stored)
         tolerance = probe_tolerance(manifest.model_copy(update={"graph": graph, "engines": ()}), largest(expected))
-        checks.append(compared(graph.file, "now to what the probes expect", (expected, now), tolerance=tolerance))
+        checks.append(compared(graph.file, "now to what the probes expect", (expected, now.once), tolerance=tolerance))
+        if stored:
+            checks.append(batches_check(graph, manifest, now, stored[graph_stage(graph, manifest)]))
+        else:
+            checks.append(batches_check(graph, manifest, now, expected, least=tolerance))
     checks += comparisons_again(bundle, probes, settings)
     checks += [_patterns_check(manifest, probes), _weights_check(bundle)]
     return [*checks, *not_measured(manifest, checks, has_answers=bool(stored))]

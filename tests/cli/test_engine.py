@@ -2,8 +2,13 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
+
+import onepath as package
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_precision_that_the_bundle_has_no_graph_in_is_told_before_tensorrt_is_looked_for(onepath, workspace):
@@ -28,6 +33,19 @@ def test_the_printed_command_mounts_the_bundle_and_asks_for_the_same_engine(onep
     assert re.fullmatch(r"nvcr\.io/nvidia/tensorrt:\d\d\.\d\d-py3", words[-4])
     inside = words[-1].partition(" && ")[2]
     assert inside == "onepath engine /bundles/tiny --precision fp32 --opt-rows 4 --workspace-gib 0.5 --split"
+
+
+@pytest.mark.skipif(Path(package.__file__).parents[1] != ROOT, reason="onepath is installed from elsewhere")
+def test_from_a_checkout_the_printed_command_mounts_it_read_only_and_installs_it(onepath, workspace):
+    (line,) = (line for line in onepath("engine", "tiny").stderr.splitlines() if "docker run" in line)
+    words = shlex.split(line)
+    mounts = [words[place + 1] for place, word in enumerate(words) if word == "-v"]
+    assert mounts == [f"{workspace / 'build'}:/bundles", f"{ROOT}:/onepath:ro"]
+    assert words[-1].startswith('pip install "/onepath[export]" && onepath engine')
+
+
+def test_without_rows_to_tune_for_the_printed_command_leaves_them_to_the_bundle_as_well(onepath, workspace):
+    assert "onepath engine /bundles/tiny --precision fp32 --workspace-gib 4'" in onepath("engine", "tiny").stderr
 
 
 @pytest.mark.parametrize("option", [("--opt-rows", "0"), ("--precision", "fp8"), ("--workspace-gib", "0")])

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from onepath.contract.answers import ANSWERS, bytes_from_answers
 from onepath.contract.bundle import MANIFEST, MANIFEST_DIGEST, digest_line, open_bundle
@@ -22,6 +22,7 @@ from onepath.scoring.rerun import rerun
 from tests.export.answered_toy import ROUNDED, answered, copy_to, toy_bundles
 
 GRAPH, WEIGHTS = "graphs/model.onnx", "weights/model.safetensors"
+BATCHES = "the probes in batches of 1, 2, 7 and 8 rows"
 
 
 @pytest.fixture
@@ -91,10 +92,12 @@ def test_every_link_of_the_chain_and_every_graph_is_measured():
         (GRAPH, "now to onnx as stored"),
         (GRAPH, "now to merge.reference, end to end"),
         (GRAPH, "now to what the probes expect"),
+        (GRAPH, BATCHES),
         (ROUNDED, "now to precision:fp16 as stored"),
         (ROUNDED, "now to onnx"),
         (ROUNDED, "now to merge.reference, end to end"),
         (ROUNDED, "now to what the probes expect"),
+        (ROUNDED, BATCHES),
         ("probes", "7 of 7 presence patterns"),
         ("weights", "53 of 53 in the float32 graph"),
     ]
@@ -238,11 +241,61 @@ def test_another_graph_with_answers_to_fit_it_is_off_the_first_stage(path):
     assert broken(path).startswith("torch: cast to torch: is off by")
 
 
+def add_in_batches_of(rows, path, amount, name=GRAPH):
+    """Have a graph add something to its scores, in batches of so many rows alone."""
+    model = onnx.load(path / name)
+    for node in model.graph.node:
+        node.output[:] = ["right" if output == "scores" else output for output in node.output]
+    for tensor, value in (("so_many", np.array([rows])), ("amount", np.array([amount], np.float32))):
+        model.graph.initializer.append(numpy_helper.from_array(value, tensor))
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", ["picture_state"], ["rows_now"], start=0, end=1),
+            helper.make_node("Equal", ["rows_now", "so_many"], ["is_so_many"]),
+            helper.make_node("Cast", ["is_so_many"], ["times"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", ["times", "amount"], ["added"]),
+            helper.make_node("Add", ["right", "added"], ["scores"]),
+        ]
+    )
+    rewrite(path, **{name: model.SerializeToString(deterministic=True)})
+
+
+def broken_checks(path):
+    return [(each.subject, each.measured) for each in rerun(open_bundle(path)) if each.verdict == "broken"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_graph_that_answers_otherwise_in_batches_of_one_size_is_noticed_without_comparisons(path, rows):
+    amend_bundle(path, {}, without_comparisons)
+    add_in_batches_of(rows, path, 1e-4)
+    assert broken_checks(path) == [(GRAPH, BATCHES)]
+
+
+def test_a_graph_that_adds_nothing_in_batches_of_one_size_holds(path):
+    add_in_batches_of(7, path, 0.0)
+    assert broken_checks(path) == []
+
+
+@pytest.mark.parametrize(("amount", "found"), [(5e-3, []), (2e-2, [(ROUNDED, BATCHES)])])
+def test_rows_of_another_precision_may_depend_on_their_company_as_far_as_its_proof_allows(path, amount, found):
+    """The tolerance of the proof is 0.01."""
+    add_in_batches_of(7, path, amount, ROUNDED)
+    assert broken_checks(path) == found
+
+
+@pytest.mark.parametrize("name", [GRAPH, ROUNDED])
+def test_without_stored_answers_batches_are_held_against_what_the_probes_expect(path, name):
+    amend_bundle(path, {}, without_answers)
+    amend_bundle(path, {}, without_comparisons)
+    add_in_batches_of(7, path, 2e-2, name)
+    assert broken_checks(path) == [(name, BATCHES)]
+
+
 def now(path):
     from onepath.scoring.probe_runs import answers_now
 
     bundle = open_bundle(path)
-    return answers_now(bundle, bundle.probes, bundle.manifest.graph)
+    return answers_now(bundle, bundle.probes, bundle.manifest.graph).once
 
 
 def expecting(path):

@@ -112,6 +112,7 @@ def _collapsed(assembled: Assembled, recipe: Recipe) -> Collapsed:
             probes=assembled.probes,
             before="merge" if assembled.proofs else COLLAPSE_REFERENCE,
             known=assembled.answers,
+            also=recipe.export.also_collapse,
         )
 
 

@@ -20,7 +20,8 @@ OPT_IN = frozenset({"norm_into_linear"})
 
 A norm costs the same with its gain as with ones: three blocks of ViT-B/16 in ONNX Runtime, on one thread of a CPU, took
 93.6 ms as they were and 94.8 ms with the norms folded (medians of 60 calls in turns). Fold them where norms without
-gains are needed, as before a rotation of the weights.
+gains are needed, as before a rotation of the weights: with `collapse(model, also=["norm_into_linear"])`, or with
+`also_collapse` in a recipe's `export`.
 """
 
 _KINDS = "across_layers"
@@ -82,23 +83,30 @@ def kinds_across_layers(rule: CollapseRule) -> tuple[type, ...] | None:
     return cast("tuple[type, ...] | None", getattr(rule, _KINDS, None))
 
 
-def rules_from(rules: Sequence[CollapseRule | str] | None) -> tuple[CollapseRule, ...]:
+def rules_from(rules: Sequence[CollapseRule | str] | None, also: Sequence[str] = ()) -> tuple[CollapseRule, ...]:
     """Return the rules, those given by name looked up; without any, all installed ones but those of `OPT_IN`.
+
+    Args:
+        rules: rules or their names, in their order.
+        also: names of more: among the installed ones each has its place by name, after given rules they come last.
 
     Raises:
         UnknownPluginError: no rule of that name is installed.
     """
     if rules is None:
-        return installed_rules()
-    return tuple(cast(Any, load_plugin(GROUP, rule)) if isinstance(rule, str) else rule for rule in rules)
+        return installed_rules(frozenset(also))
+    return tuple(cast(Any, load_plugin(GROUP, rule)) if isinstance(rule, str) else rule for rule in (*rules, *also))
 
 
 @cache
-def installed_rules() -> tuple[CollapseRule, ...]:
-    """Return the installed rules but those of `OPT_IN`, by name; looked up once, as that takes longer than a collapse.
+def installed_rules(also: frozenset[str] = frozenset()) -> tuple[CollapseRule, ...]:
+    """Return the installed rules, by name; looked up once, as that takes longer than a collapse.
+
+    Args:
+        also: names of those of `OPT_IN` that are wanted too; a rule that is among the others anyway comes once.
 
     Raises:
-        UnknownPluginError: none is installed, which would make every collapse do nothing in silence.
+        UnknownPluginError: none is installed, which would make every collapse do nothing in silence; or none of a name.
     """
     names = [name for name in known_plugins(GROUP) if name not in OPT_IN]
     if not names:
@@ -108,4 +116,4 @@ def installed_rules() -> tuple[CollapseRule, ...]:
             name="",
             known=(),
         )
-    return tuple(load_plugin(GROUP, name) for name in names)
+    return tuple(load_plugin(GROUP, name) for name in sorted({*names, *also}))

@@ -26,7 +26,11 @@ from onepath.export.collapse.rules import CollapseRule, kinds_across_layers, rul
 
 
 def collapse(
-    model: nn.Module, *, rules: Sequence[CollapseRule | str] | None = None, example: Example | None = None
+    model: nn.Module,
+    *,
+    rules: Sequence[CollapseRule | str] | None = None,
+    also: Sequence[str] = (),
+    example: Example | None = None,
 ) -> tuple[nn.Module, CollapseReport]:
     """Return the model with every extra path folded into its weights, and what was folded.
 
@@ -49,6 +53,8 @@ def collapse(
         model: a merged, fused, re-parameterised or plain model, on any device, in any floating-point precision; a
             proof collapses in float64.
         rules: rules or their names, instead of all installed ones but those of `OPT_IN`.
+        also: names of rules of `OPT_IN`, such as `norm_into_linear`, besides the others and in the same order; what
+            they could fold is neither folded nor reported without. A rule that is applied anyway may be named.
         example: the arguments of one call, or a function that makes one with the model that it is given; the report
             then counts FLOPs, and a batch normalization at several positions is not folded into a linear layer.
 
@@ -56,7 +62,7 @@ def collapse(
         UnsupportedModuleError: a part of the model cannot be folded exactly, or it drops values out in training mode.
         UnknownPluginError: no rule of a name is installed.
     """
-    chosen = rules_from(rules)
+    chosen = rules_from(rules, also)
     copied = _copied(model)
     modules = dict(copied.named_modules())
     walk = _Walk(tuple(rule for rule in chosen if kinds_across_layers(rule) is None), copied)

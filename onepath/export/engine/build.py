@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -30,6 +31,7 @@ Say = Callable[[str], None]
 """Told of each stage, in words."""
 _MakePart = Callable[[str, ir.Model], bytes]
 """Builds the engine of a part's graph, given the part's name."""
+_OPT_ROWS = 8
 
 
 class NoGraphError(OnepathError):
@@ -52,7 +54,8 @@ class EngineRequest:
 
     Attributes:
         precision: of the graph that it is made of.
-        opt_rows: the number of rows to tune it for, at most the graph's `max_batch_size`.
+        opt_rows: the number of rows to tune it for, at most the graph's `max_batch_size`; that of
+            `opt_rows_from_deployment` unless given.
         workspace_gib: the most memory that a layer may use on the side.
         timing_cache: a file of measured times, read where it is there and written afterwards.
         split: whether to make encoders and fusion separate engines at once, and not only where it must be.
@@ -60,7 +63,7 @@ class EngineRequest:
     """
 
     precision: Precision
-    opt_rows: int = 8
+    opt_rows: int | None = None
     workspace_gib: float = 4.0
     timing_cache: Path | None = None
     split: bool = False
@@ -69,14 +72,37 @@ class EngineRequest:
     @property
     def arguments(self) -> list[str]:
         """The same as options of `onepath engine`, for a machine that has no timing cache yet."""
-        given = ["--precision", self.precision, "--opt-rows", str(self.opt_rows)]
+        given = ["--precision", self.precision]
+        given += [] if self.opt_rows is None else ["--opt-rows", str(self.opt_rows)]
         given += ["--workspace-gib", f"{self.workspace_gib:g}"]
         return given + ["--split"] * self.split + (["--release", self.release] if self.release else [])
 
-    def options(self, graph: GraphEntry) -> BuildOptions:
-        """Return how the engine of a graph is built."""
+    def options(self, graph: GraphEntry, deployment: Mapping[str, Any]) -> BuildOptions:  # JSON
+        """Return how the engine of a graph is built.
+
+        Args:
+            graph: that it is made of.
+            deployment: the bundle's own settings, as its manifest holds them.
+        """
         most = graph.max_batch_size
-        return BuildOptions(min(self.opt_rows, most), most, round(self.workspace_gib * (1 << 30)), self.timing_cache)
+        rows = opt_rows_from_deployment(deployment, most) if self.opt_rows is None else min(self.opt_rows, most)
+        return BuildOptions(rows, most, round(self.workspace_gib * (1 << 30)), self.timing_cache)
+
+
+def opt_rows_from_deployment(deployment: Mapping[str, Any], most: int) -> int:  # JSON
+    """Return the rows to tune an engine for: the largest preferred batch that it takes, or else 8, or its most.
+
+    >>> opt_rows_from_deployment({"preferred_batch_sizes": [4, 16, 64]}, most=32), opt_rows_from_deployment({}, most=32)
+    (16, 8)
+    >>> opt_rows_from_deployment({"preferred_batch_sizes": [64]}, most=4)
+    4
+
+    Args:
+        deployment: a bundle's own settings, as its manifest holds them.
+        most: the most rows of one run.
+    """
+    sizes = deployment.get("preferred_batch_sizes") or ()
+    return max((size for size in sizes if isinstance(size, int) and 1 <= size <= most), default=min(_OPT_ROWS, most))
 
 
 @dataclass(frozen=True)
@@ -132,7 +158,7 @@ def build_engine(path: Path, request: EngineRequest, builder: EngineBuilder, say
     bundle = open_bundle(path)
     graph = graph_in_precision(bundle.manifest, request.precision)
     notes = check_version(builder.version, engine_targets(graph.targets, request.release))
-    model, options = OnnxFile(path / graph.file).lazy_model(), request.options(graph)
+    model, options = OnnxFile(path / graph.file).lazy_model(), request.options(graph, bundle.manifest.deployment)
     batches = batches_of(bundle, options)  # what cannot be proved is not worth the minutes of a build
     with tempfile.TemporaryDirectory(prefix="onepath-engine-") as folder:
         make = _part_maker(builder, options, folder=Path(folder), say=say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from onepath.export.targets.profiles import TargetProfile, targets_from_names
 DEFAULT_RELEASE = "26.06"
 """The release of NVIDIA's containers for a bundle that names none; it is that of the project's Dockerfile."""
 _MOUNT = "/bundles"
+_SOURCE = "/onepath"
+_PROJECT_NAME = re.compile(r"""^name\s*=\s*["']onepath["']""", re.MULTILINE)
 
 
 class NoTensorRTError(OnepathError):
@@ -43,21 +46,41 @@ def release_from_targets(targets: Sequence[TargetProfile]) -> str:
     return max((str(target.release) for target in targets if builds_engines(target)), default=DEFAULT_RELEASE)
 
 
-def docker_command(bundle: Path, options: Sequence[str], *, release: str) -> str:
+def checkout_of_package(package: Path) -> Path | None:
+    """Return the checkout of onepath that its package lies in; None for an installed one, as in `site-packages`.
+
+    Args:
+        package: the folder of the package `onepath`.
+    """
+    checkout = package.absolute().parent
+    project = checkout / "pyproject.toml"
+    if not project.is_file():
+        return None
+    return checkout if _PROJECT_NAME.search(project.read_text(encoding="utf-8")) else None
+
+
+def docker_command(bundle: Path, options: Sequence[str], *, release: str, checkout: Path | None = None) -> str:
     """Return a shell command that builds a bundle's engine in NVIDIA's container.
 
     >>> print(docker_command(Path("/srv/build/digits"), ["--precision", "bf16"], release="26.06"))
     docker run --rm --gpus all -e PIP_BREAK_SYSTEM_PACKAGES=1 -v /srv/build:/bundles nvcr.io/nvidia/tensorrt:26.06-py3 \
 bash -c 'pip install "onepath[export]" && onepath engine /bundles/digits --precision bf16'
+    >>> print(docker_command(Path("/srv/build/digits"), [], release="26.06", checkout=Path("/home/me/onepath")))
+    docker run --rm --gpus all -e PIP_BREAK_SYSTEM_PACKAGES=1 -v /srv/build:/bundles -v /home/me/onepath:/onepath:ro \
+nvcr.io/nvidia/tensorrt:26.06-py3 bash -c 'pip install "/onepath[export]" && onepath engine /bundles/digits'
 
     Args:
         bundle: its folder, whose parent is mounted: a bundle is replaced by a renamed neighbour.
         options: those of `onepath engine`.
         release: of NVIDIA's containers, `YY.MM`.
+        checkout: of onepath, which is mounted read-only (its build backend writes nothing there) and installed; without
+            one, onepath is installed by its name.
     """
     place = bundle.absolute()
     inside = shlex.join(["onepath", "engine", f"{_MOUNT}/{place.name}", *options])
     image = f"nvcr.io/nvidia/tensorrt:{release}-py3"
     system = "PIP_BREAK_SYSTEM_PACKAGES=1"  # the container is thrown away, and its Python is the system's
-    command = ["docker", "run", "--rm", "--gpus", "all", "-e", system, "-v", f"{place.parent}:{_MOUNT}", image]
-    return shlex.join([*command, "bash", "-c", f'pip install "onepath[export]" && {inside}'])
+    mounts = ["-v", f"{place.parent}:{_MOUNT}"] + (["-v", f"{checkout}:{_SOURCE}:ro"] if checkout else [])
+    package = _SOURCE if checkout else "onepath"
+    command = ["docker", "run", "--rm", "--gpus", "all", "-e", system, *mounts, image]
+    return shlex.join([*command, "bash", "-c", f'pip install "{package}[export]" && {inside}'])

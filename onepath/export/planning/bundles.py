@@ -72,7 +72,7 @@ def planned_bundles(
 def _bundle(name: str, recipe: Recipe, made: Mapping[str, MadeModel], rows: RowSource, trains: bool) -> PlannedBundle:
     bundle = recipe.bundles[name]
     model = _model(bundle, recipe, made)
-    report = None if model is None else collapse(model)[1]
+    report = None if model is None else collapse(model, also=recipe.export.also_collapse)[1]
     if model is not None and rows.rows:
         _check_outputs(name, recipe, made, rows)
     return PlannedBundle(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -60,6 +61,7 @@ def prove_collapse(
     probes: Batch | None = None,
     before: str = COLLAPSE_REFERENCE,
     known: Answers | None = None,
+    also: Sequence[str] = (),
 ) -> Collapsed:
     """Return the collapsed model, proved in float64 on random and held-out rows, then cast once and proved again.
 
@@ -71,15 +73,19 @@ def prove_collapse(
         probes: the golden probes, to be proved on too and to keep the answers to.
         before: the stage that the model is, `merge` for a merged one.
         known: answers to the probes that need not be asked for again: the model's own.
+        also: names of opt-in rules to apply besides the others, as `collapse` takes them.
 
     Raises:
         ParityError: a form is too far from the one before it.
+        UnknownPluginError: no rule of a name is installed.
         UnsupportedModuleError: a part of the model cannot be collapsed exactly.
     """
     original = in_float64(model)
     example = whole_rows(source, 1)
     plain, report = collapse(
-        cast(nn.Module, original), example=lambda model: call_dispatched(cast(MultimodalModel, model), example)
+        cast(nn.Module, original),
+        also=also,
+        example=lambda model: call_dispatched(cast(MultimodalModel, model), example),
     )
     forms = _Forms(original, cast(MultimodalModel, plain), cast(MultimodalModel, copy.deepcopy(plain).float().eval()))
     seen: list[Seen] = []

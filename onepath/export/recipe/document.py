@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from onepath.contract.manifest import BundleName, Name
 from onepath.contract.tensors import Closed
 from onepath.export.recipe.bundles import BundleRecipe
+from onepath.export.recipe.collapse_rules import opt_in_problems
 from onepath.export.recipe.files import missing_files
 from onepath.export.recipe.gate_problems import gates_problems
 from onepath.export.recipe.gates import Gates
@@ -29,6 +30,8 @@ class ExportRecipe(Closed):
         targets: profiles of the servers that must be able to load the graphs, such as `triton-25.08`, or `embedded`.
         opset: ONNX operator set version; the highest that every target reads unless given.
         ir_version: ONNX file format version; the highest that every target reads unless given.
+        also_collapse: names of exact collapse rules to apply besides those that always are, such as
+            `norm_into_linear`.
         precision: the graphs that are wanted beside the float32 one: a word (`int8`, `fp16`, `bf16`), or a list of
             words and mappings. Each must pass its gate, and is deployed only where it pays.
         probes_per_pattern: golden rows for each presence pattern.
@@ -39,6 +42,7 @@ class ExportRecipe(Closed):
     targets: tuple[str, ...] = Field(default=DEFAULT_TARGETS, min_length=1)
     opset: int | None = Field(default=None, ge=18)
     ir_version: int | None = Field(default=None, ge=8)
+    also_collapse: tuple[str, ...] = ()
     precision: PrecisionPlan = "fp32"
     probes_per_pattern: int = Field(default=2, ge=1, le=64)
     report_rows: int = Field(default=1000, ge=1, le=1_000_000)
@@ -88,6 +92,7 @@ class Recipe(Closed):
     @model_validator(mode="after")
     def _holds_together(self, info: ValidationInfo) -> Recipe:
         problems = name_problems(self)
+        problems += opt_in_problems(self.export.also_collapse)
         problems += precision_problems(self.export.precision, [*self.modalities])
         problems += target_problems(self.export.targets, opset=self.export.opset, ir_version=self.export.ir_version)
         if not problems:

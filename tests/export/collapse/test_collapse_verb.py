@@ -153,6 +153,43 @@ def test_opt_in_rules_are_installed_but_not_used_unless_named() -> None:
     assert {"batch_norm", "linear_pair", "parallel_branches"} <= names
 
 
+def with_norm() -> nn.Module:
+    return randomised(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 3)))
+
+
+def test_an_opt_in_rule_comes_besides_the_others() -> None:
+    model, values = with_norm(), normal(3, 4)
+    collapsed, report = collapse(model, also=["norm_into_linear"])
+    assert [(entry.layer, entry.rule) for entry in report.layers] == [("0", "batch_norm"), ("3", "norm_into_linear")]
+    assert relative_error(collapsed(values), model(values)) <= TOLERANCE
+
+
+def test_without_its_name_an_opt_in_rule_folds_nothing_and_reports_nothing() -> None:
+    _, report = collapse(with_norm())
+    assert [entry.rule for entry in report.layers] == ["batch_norm"]
+    assert report.left == ()
+
+
+def test_an_opt_in_rule_has_its_place_by_name_among_the_others() -> None:
+    names = [rule.__name__ for rule in installed_rules(frozenset(["norm_into_linear"]))]
+    assert names == sorted(names)
+    assert set(names) - {rule.__name__ for rule in installed_rules()} == {"norm_into_linear"}
+
+
+def test_a_rule_that_is_applied_anyway_may_be_named_and_comes_once() -> None:
+    assert installed_rules(frozenset(["batch_norm"])) == installed_rules()
+
+
+def test_given_rules_come_before_those_named_besides() -> None:
+    _, report = collapse(with_norm(), rules=["batch_norm"], also=["norm_into_linear"])
+    assert [entry.rule for entry in report.layers] == ["batch_norm", "norm_into_linear"]
+
+
+def test_an_unknown_rule_besides_the_others_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownPluginError, match="did you mean 'norm_into_linear'"):
+        collapse(with_norm(), also=["norm_into_liner"])
+
+
 def test_a_rule_across_layers_is_offered_modules_that_hold_its_kinds_as_a_whole() -> None:
     offered = []
 

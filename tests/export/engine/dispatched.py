@@ -91,7 +91,7 @@ def graph_text(precision="fp32", image_weight=IMAGE_WEIGHT, features="fp32"):
     return _GRAPH % (*numbers, "".join(encoders))
 
 
-def write_bundle(path: Path, *, low="fp16", gate=2e-3, probes=None) -> Bundle:
+def write_bundle(path: Path, *, low="fp16", gate=2e-3, probes=None, deployment=None) -> Bundle:
     """Write a bundle with the graph in float32 and in 16 bits."""
     return write_parts(
         path,
@@ -102,4 +102,5 @@ def write_bundle(path: Path, *, low="fp16", gate=2e-3, probes=None) -> Bundle:
         modalities=modalities(),
         variants={low: graph_text(low)},
         gate=gate,
+        deployment=deployment,
     )

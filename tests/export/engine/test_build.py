@@ -82,6 +82,18 @@ def test_the_profile_reaches_from_one_row_to_the_graphs_most(path):
     assert (options.opt_rows, options.max_rows, options.workspace_bytes) == (8, 8, 1 << 29)
 
 
+@pytest.mark.parametrize(
+    ("preferred", "given", "rows"),
+    [([], None, 8), ([2, 5, 64], None, 5), ([64], None, 8), ([5], 3, 3)],
+    ids=["none", "the largest that fits", "none that fits", "one is given"],
+)
+def test_it_is_tuned_for_the_bundles_largest_preferred_batch_unless_told(tmp_path, preferred, given, rows):
+    bundle = dispatched.write_bundle(tmp_path / "tiny", deployment={"preferred_batch_sizes": preferred})
+    builder = StandIn()
+    build_engine(bundle.path, EngineRequest("fp16", opt_rows=given), builder)
+    assert builder.built["graph"][1].opt_rows == rows
+
+
 def test_an_engine_asked_for_in_fp16_that_came_out_fp32_changes_nothing(path):
     before = contents(path)
     with pytest.raises(EngineAuditError, match=r"asked for in fp16.*2 in fp32"):

@@ -6,7 +6,12 @@ import pytest
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.export.engine import EngineReleaseError
-from onepath.export.engine.container import DEFAULT_RELEASE, release_from_targets
+from onepath.export.engine.container import (
+    DEFAULT_RELEASE,
+    checkout_of_package,
+    docker_command,
+    release_from_targets,
+)
 from onepath.export.engine.releases import builds_engines, check_version, engine_targets
 from onepath.export.targets import DEFAULT_TARGETS, targets_from_names
 
@@ -120,3 +125,24 @@ class TestAVersionOfTensorRT:
 )
 def test_the_container_is_that_of_the_newest_target_that_loads_engines(names, release):
     assert release_from_targets(engine_targets(names)) == release
+
+
+@pytest.mark.parametrize(
+    ("project", "is_checkout"),
+    [
+        ('[project]\nname = "onepath"\nversion = "0"\n', True),
+        ('[project]\nname = "another"\ndependencies = ["onepath"]\n', False),
+        ('[project]\nname = "onepath-plugin"\n', False),
+        (None, False),
+    ],
+)
+def test_a_checkout_is_a_package_beside_the_projects_own_pyproject(tmp_path, project, is_checkout):
+    if project is not None:
+        (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
+    assert checkout_of_package(tmp_path / "onepath") == (tmp_path if is_checkout else None)
+
+
+def test_without_a_checkout_the_container_mounts_the_bundle_alone_and_installs_by_name(tmp_path):
+    line = docker_command(tmp_path / "digits", [], release="26.06")
+    assert line.count(" -v ") == 1
+    assert 'pip install "onepath[export]" && onepath engine /bundles/digits' in line

@@ -21,6 +21,7 @@ COVERS_SEMI = (
     *("x", "x5", "proj/net.*", "support/z_full", "support/z_second", "pe_table_len11_d8_scaled", "hn_att/*"),
     *("gen_att_full/[AB]?_flat", "gen_att_full/bias?", "gen_att_full/lora_forward_*"),
     *("gen_att_nobias/[AB]?_flat", "gen_att_mm5/[AB]?_flat", "gen_att_mm5/bias?"),
+    *("gen_att_2shot_padded/*", "gen_att_rot/*", "fold_att_2shot_padded/*", "fold_att_rot/*", "iso/x_rot"),
     *("fold_att_full/*", "fold_att_nobias/*", "fold_att_mm5/*", "fold_avg_two_adapters/*"),
     *("lora/lora_adapters.loras.*", "lora/projector.net.*", "lora_fold/W?", "lora_fold/out", "lora_out"),
 )
@@ -44,7 +45,10 @@ def test_the_published_forward_that_leaves_the_second_layer_out_is_not_reproduce
     assert largest_difference(adapted("full")(tensor("x")), published) > 0.5
 
 
-@pytest.mark.parametrize(("case", "inputs", "x"), [("full", 8, "x"), ("nobias", 8, "x"), ("mm5", 5, "x5")])
+@pytest.mark.parametrize(
+    ("case", "inputs", "x"),
+    [("full", 8, "x"), ("nobias", 8, "x"), ("mm5", 5, "x5"), ("2shot_padded", 8, "x"), ("rot", 8, "iso/x_rot")],
+)
 def test_the_folded_projector_is_the_published_one(case: str, inputs: int, x: str) -> None:
     model = adapted(case, inputs)
     fold_adapters(model)
@@ -53,6 +57,14 @@ def test_the_folded_projector_is_the_published_one(case: str, inputs: int, x: st
         assert largest_difference(weight, semi()[f"fold_att_{case}/W{index}"]) <= TOLERANCE
         assert largest_difference(bias, semi()[f"fold_att_{case}/b{index}"]) <= TOLERANCE
     assert largest_difference(model(tensor(x)), semi()[f"fold_att_{case}/out"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize(("case", "x"), [("2shot_padded", "x"), ("rot", "iso/x_rot")])
+def test_a_fold_of_the_adapters_of_another_sequence_is_not_the_published_one(case: str, x: str) -> None:
+    model = adapted("full")
+    fold_adapters(model)
+    assert largest_difference(model[0].weight, semi()[f"fold_att_{case}/W0"]) > 5e-3
+    assert largest_difference(model(tensor(x)), semi()[f"fold_att_{case}/out"]) > 1e-2
 
 
 def test_a_fold_without_the_generated_biases_is_not_the_published_one() -> None:
