@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 
 from onepath.contract.answers import Answers
 from onepath.contract.graphs import GraphEntry
-from onepath.contract.proofs import ProofStep, Step
+from onepath.contract.proofs import Measurement, ProofStep, Step
 from onepath.contract.stages import SERVED
 from onepath.contract.tensors import TensorSpec
 from onepath.export.graphs.dispatch import PresenceGraph
 from onepath.export.graphs.exporter import onnx_file_from_graph
 from onepath.export.graphs.onnx_file import OnnxFile
-from onepath.export.passes import PASSES, run_passes
+from onepath.export.passes import PASSES, PassResult, run_passes
 from onepath.export.progress import Steps
 from onepath.export.proofs import Batch, Seen
 from onepath.export.proving import answers_in_runs, prove_onnx, proved_on_probes
-from onepath.export.proving.onnx_parity import engine, parity_batches, prove_pass
+from onepath.export.proving.onnx_parity import ParityBatches, engine, parity_batches, prove_pass
 from onepath.export.proving.sessions import GraphSession
 from onepath.export.recipe import Recipe
+from onepath.export.recipe.document import ExportRecipe
 from onepath.export.rows import RowSource
-from onepath.export.targets import check_graph, targets_from_names, versions_for
+from onepath.export.targets import TargetProfile, check_graph, targets_from_names, versions_for
 
 GRAPH = "graphs/model.onnx"
 
@@ -95,32 +96,39 @@ def proved_graph(
     batches = parity_batches(source, export.max_batch_size, recipe.seed)
     tolerances, seen = recipe.tolerances, _SeenByFile()
     proof = step("parity", lambda: prove_onnx(graph, file, batches=batches, tolerances=tolerances, seen=seen.of(file)))
-    results = step(
-        "passes",
-        lambda: run_passes(
-            file,
-            PASSES,
-            prove=lambda before, after: prove_pass(
-                before, after, batches=batches, tolerances=tolerances, seen=seen.of(after)
-            ),
-            work=work,
-            targets=targets,
-            notes={"engine": engine()},
-        ),
-    )
+    results = step("passes", lambda: _passed(file, recipe, targets=targets, batches=batches, seen=seen, work=work))
     last = results[-1].file if results else file
-    entry = GraphEntry(
+    entry = _entry(last, export, opset=opset, ir_version=ir_version)
+    kept = [(result.proof, result.file) for result in results if result.proof is not None]
+    proofs, answers = _on_probes([(proof, file), *kept], probes, served, export.max_batch_size)
+    compared = [(each.step, seen.of(made)) for each, made in [(proof, file), *kept]]
+    return GraphChain(entry, last, proofs, answers, compared, [result.as_json() for result in results])
+
+
+def _passed(
+    file: OnnxFile,
+    recipe: Recipe,
+    *,
+    targets: Sequence[TargetProfile],
+    batches: ParityBatches,
+    seen: _SeenByFile,
+    work: Path,
+) -> list[PassResult]:
+    def prove(before: OnnxFile, after: OnnxFile) -> tuple[Measurement, ...]:
+        return prove_pass(before, after, batches=batches, tolerances=recipe.tolerances, seen=seen.of(after))
+
+    return run_passes(file, PASSES, prove=prove, work=work, targets=targets, notes={"engine": engine()})
+
+
+def _entry(file: OnnxFile, export: ExportRecipe, *, opset: int, ir_version: int) -> GraphEntry:
+    return GraphEntry(
         file=GRAPH,
-        data=None if last.data_path is None else f"{GRAPH}.data",
+        data=None if file.data_path is None else f"{GRAPH}.data",
         opset=opset,
         ir_version=ir_version,
         targets=export.targets,
         max_batch_size=export.max_batch_size,
     )
-    kept = [(result.proof, result.file) for result in results if result.proof is not None]
-    proofs, answers = _on_probes([(proof, file), *kept], probes, served, export.max_batch_size)
-    compared = [(each.step, seen.of(made)) for each, made in [(proof, file), *kept]]
-    return GraphChain(entry, last, proofs, answers, compared, [result.as_json() for result in results])
 
 
 class _SeenByFile:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from onepath.contract.errors import UnsupportedModuleError
 from onepath.merging.encoders.shapes import check_sizes
 
 
-class _GridProjector(nn.Module):
+class _GridProjector(nn.Module, ABC):
     """A projector of the tokens of a square grid, a block of f × f of them at a time."""
 
     proj: nn.Module
@@ -28,8 +30,9 @@ class _GridProjector(nn.Module):
         """Return the sizes."""
         return f"factor={self.factor}, grid={self.grid}"
 
+    @abstractmethod
     def _projection(self, inputs: int, outputs: int, *, bias: bool) -> nn.Module:
-        raise NotImplementedError
+        """Return what projects a block of tokens."""
 
 
 class PixelUnshuffleProjector(_GridProjector):
