@@ -100,16 +100,16 @@ def test_a_client_that_cannot_connect_is_a_problem_and_not_a_smaller_load():
 
 
 def test_a_request_that_fails_only_after_the_window_is_a_problem_too():
+    hangs, began = threading.Lock(), time.monotonic()
+
     class Hanging(Server):
         def infer(self, model, inputs, deadline):
-            if len(self.asked) == 80:
-                self.asked.append((model, b""))
+            if time.monotonic() - began > 0.2 and hangs.acquire(blocking=False):  # one client, within the window
                 time.sleep(0.8)  # beyond the end of the window
                 raise ServerUnavailableError("it hangs")
             return super().infer(model, inputs, deadline)
 
-    found = offer(Hanging(delay_s=0.005))
-    assert (found.window_s < 0.6, found.problems) == (True, ("it hangs",))
+    assert offer(Hanging(delay_s=0.005)).problems == ("it hangs",)
 
 
 def test_cpu_time_is_that_of_the_window():
